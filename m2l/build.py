@@ -1,0 +1,363 @@
+"""The stages: one language's tables from its slice, and the dataset from all tables.
+
+The only caller of an engine. What the store has is never asked for again; a model is
+loaded only when something is missing.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import polars as pl
+
+from m2l import config, models, schema, slices
+from m2l.draft import Draft, with_input
+from m2l.engine.base import Engine
+from m2l.errors import BuildError
+from m2l.exporters.base import Dataset, Exporter
+from m2l.filters.base import Context, Filter, apply
+from m2l.pipeline import Drafts, Round, rounds
+from m2l.process import exclusive, writing
+from m2l.records import Completion, FinishReason, Request
+from m2l.sample import balanced
+from m2l.spec import DatasetSpec, Slice
+from m2l.store import Store
+
+STORE = Path("cache/store.sqlite")
+LOCKS = Path("cache/locks")
+TABLES = Path("data/tables")
+DIST = Path("data/dist")
+KINDS = ("seed", "evolved", "conversation")
+CONFIGS = {"seed_data": KINDS[:1], "seed_evol_data": KINDS[:2], "full_data": KINDS}
+"""The three configs of the published dataset; each holds the rows of the one before it."""
+
+_AXES = {
+    "evolved": ("task", "task_evol_type"),
+    "conversation": ("task", "task_evol_type", "multiturn_evol_type"),
+}
+
+
+class Progress(Protocol):
+    """What a person is shown while a slice is built."""
+
+    def start(self, name: str, calls: int, reused: int, engine: str | None) -> None:
+        """A round begins, of which `reused` of `calls` are in the store."""
+
+    def step(self, completion: Completion) -> None:
+        """A call has ended."""
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def start(self, name: str, calls: int, reused: int, engine: str | None) -> None:
+        """See `Progress`."""
+
+    def step(self, completion: Completion) -> None:
+        """See `Progress`."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a build did: calls made and reused, seconds spent in the engine, and counts of rows."""
+
+    made: int
+    reused: int
+    tokens: int
+    seconds: float
+    counts: dict[str, object]
+
+
+class Runner:
+    """Completes requests from the store, and from an engine what the store lacks."""
+
+    def __init__(self, piece: Slice, root: Path, store: Store, progress: Progress, engine: Engine | None) -> None:
+        self.piece, self.root, self.store, self.progress = piece, root, store, progress
+        self.engine = engine
+        self.made = self.reused = self.tokens = 0
+        self.seconds = 0.0
+        self._owned = ExitStack()
+
+    def complete(self, asked: Round) -> list[Completion | None]:
+        """Return a completion for each call of a round; those that hang on a missing text get None."""
+        requests = [call.request for call in asked.calls if call.request is not None]
+        unique = {request.key: request for request in requests}
+        known = standing(self.store, list(unique.values()), self.piece)
+        missing = [request for key, request in unique.items() if key not in known]
+        self.reused += len(unique) - len(missing)
+        engine = self._engine().describe() if missing else None
+        self.progress.start(asked.name, len(unique), len(unique) - len(missing), engine)
+        if missing:
+            known |= self._generate(missing)
+        return [known[call.request.key] if call.request is not None else None for call in asked.calls]
+
+    def close(self) -> None:
+        """Free the engine, if this runner started one."""
+        self._owned.close()
+
+    def _generate(self, missing: Sequence[Request]) -> dict[str, Completion]:
+        written: dict[str, Completion] = {}
+        start = time.monotonic()
+        for index, completion in self._engine().generate(missing):
+            written[missing[index].key] = self.store.put(missing[index], completion)
+            self.made += 1
+            self.tokens += completion.completion_tokens
+            self.progress.step(completion)
+        seconds = time.monotonic() - start
+        self.seconds += seconds
+        if len(written) != len(missing):
+            raise BuildError(f"{self.piece.language_code}: the engine answered {len(written)} of {len(missing)} calls.")
+        self.store.record_run(
+            self.piece.identity.content, self.piece.identity.backend, calls=len(missing),
+            tokens=sum(completion.completion_tokens for completion in written.values()), seconds=seconds,
+        )  # fmt: skip
+        return written
+
+    def _engine(self) -> Engine:
+        if self.engine is None:
+            self.engine = open_engine(self.root, self.piece)
+            self._owned.callback(self.engine.close)
+        return self.engine
+
+
+def open_engine(root: Path, piece: Slice) -> Engine:
+    """Return the slice's engine, its model verified but not loaded; raises ModelError or ConfigError."""
+    local = config.load_class(piece.engine, Engine, where="conf/engine").local
+    if local:
+        known = models.verify(root, piece.model)
+        if f"sha256:{known.sha256}" != piece.identity.content:
+            raise BuildError(
+                f"{models.path_of(root, piece.model).name}: not the file that the slice was composed with. "
+                f"Run `dvc repro`, which composes it again."
+            )
+    model = models.model_file(root, piece.model, local=local)
+    return config.instantiate(piece.engine, Engine, model, where="conf/engine")
+
+
+def standing(store: Store, requests: Sequence[Request], piece: Slice) -> dict[str, Completion]:
+    """Return what the store has for requests and what still holds.
+
+    An answer that overflowed the context holds only while the context is no larger.
+    """
+    n_ctx = int(piece.engine.get("n_ctx", 0))
+    found = store.get(requests)
+    for request in requests:
+        completion = found.get(request.key)
+        if completion is not None and completion.finish_reason is FinishReason.ERROR:
+            if completion.prompt_tokens + request.max_tokens <= n_ctx:
+                del found[request.key]
+    return found
+
+
+def write_drafts(piece: Slice, runner: Runner) -> Drafts:
+    """Walk a slice to its end, completing every round."""
+    walk = rounds(piece)
+    asked = next(walk)
+    while True:
+        try:
+            asked = walk.send(runner.complete(asked))
+        except StopIteration as end:
+            drafts: Drafts = end.value
+            return drafts
+
+
+def build(
+    root: Path, piece: Slice, *, tables: Path = TABLES, engine: Engine | None = None, progress: Progress | None = None
+) -> Report:
+    """Make the tables of one slice in `tables`/<language>.
+
+    Raises M2LError with nothing lost: every completion up to there is in the store, and
+    the tables are as they were.
+    """
+    name = piece.language_code
+    with exclusive(root / LOCKS / f"{name}.lock", f"build of {name}"), Store(root / STORE) as store:
+        runner = Runner(piece, root, store, progress or Quiet(), engine)
+        try:
+            drafts = write_drafts(piece, runner)
+        finally:
+            runner.close()
+        made, counts = judge(piece, drafts)
+        for table, content in made.items():
+            with writing(root / tables / name / f"{table}.parquet") as part:
+                content.write_parquet(part)
+        with writing(root / tables / name / "counts.json") as part:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(counts, order="sorted"), indent=1) + b"\n")
+        return Report(runner.made, runner.reused, runner.tokens, runner.seconds, counts)
+
+
+def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
+    """Return the kept rows by kind with `rejected` and `quarantined`, and the counts of all of them."""
+    filters = {
+        name: config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
+        for name, target in piece.filter.items()
+    }
+    context = Context(
+        language_code=piece.language_code,
+        language=piece.language,
+        task=piece.task,
+        directives=tuple(
+            text for part in (piece.operator, piece.variation) for d in part.values() for text in d.prompts
+        ),
+        examples=piece.examples,
+    )
+    raw = {
+        "seed": [_seed_row(piece, index) for index in range(len(piece.seeds))],
+        "evolved": [_row(piece, draft) for draft in drafts.evolved],
+        "conversation": [_row(piece, draft) for draft in drafts.conversations],
+    }
+    result: dict[str, pl.DataFrame] = {}
+    rejected = []
+    counts: dict[str, object] = {}
+    for kind, rows in raw.items():
+        kept, failed = _judge_kind(rows, filters, context)
+        result[kind] = kept
+        rejected.append(failed)
+        counts[kind] = {"attempted": len(rows), "kept": kept.height, "rejected": _by_reason(failed)}
+    result["rejected"] = pl.concat(rejected)
+    aside = [msgspec.to_builtins(row) | {"language": piece.language_code} for row in piece.quarantined]
+    result["quarantined"] = schema.frame(aside, schema.QUARANTINED)
+    counts["quarantined"] = dict(sorted(Counter(row.reason for row in piece.quarantined).items()))
+    return result, counts
+
+
+def assemble(root: Path, dataset: DatasetSpec, *, tables: Path = TABLES, dist: Path = DIST) -> dict[str, object]:
+    """Sample the tables of all languages and write the dataset to `dist`; return its metrics."""
+    parts = {
+        kind: [_table(root / tables / name / f"{kind}.parquet", schema.ROWS) for name in dataset.languages]
+        for kind in KINDS
+    }
+    for kind, axes in _AXES.items():
+        size = getattr(dataset.quota, kind)
+        parts[kind] = [balanced(table, size, axes) for table in parts[kind]]
+    sampled = {kind: pl.concat(frames) for kind, frames in parts.items()}
+    configs = {
+        name: pl.concat([sampled[kind] for kind in kinds]).with_columns(id=pl.int_range(pl.len(), dtype=pl.Int32))
+        for name, kinds in CONFIGS.items()
+    }
+    counts = {
+        name: msgspec.json.decode((root / tables / name / "counts.json").read_bytes()) for name in dataset.languages
+    }
+    metrics: dict[str, object] = {
+        "rows": {name: table.height for name, table in configs.items()},
+        "sampled": {
+            kind: {n: f.height for n, f in zip(dataset.languages, frames, strict=True)}
+            for kind, frames in parts.items()
+        },
+        "languages": counts,
+    }
+    content = Dataset(
+        spec=dataset,
+        configs=configs,
+        rejected=pl.concat(
+            [_table(root / tables / n / "rejected.parquet", schema.REJECTED) for n in dataset.languages]
+        ),
+        quarantined=pl.concat(
+            [_table(root / tables / n / "quarantined.parquet", schema.QUARANTINED) for n in dataset.languages]
+        ),
+        metrics=metrics,
+    )
+    for name, target in dataset.exporter.items():
+        config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml").export(content, root / dist)
+    with writing(root / dist / "metrics.json") as part:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(metrics, order="sorted"), indent=1) + b"\n")
+    return metrics
+
+
+def run_all(
+    root: Path, composed: slices.Composed, *, tables: Path, dist: Path, engine: Engine | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> tuple[dict[str, Report], dict[str, object]]:  # fmt: skip
+    """Build every slice and assemble them, without DVC; the store is the project's."""
+    reports = {
+        name: build(root, piece, tables=tables, engine=engine, progress=progress(name) if progress else None)
+        for name, piece in composed.slices.items()
+    }
+    return reports, assemble(root, composed.dataset, tables=tables, dist=dist)
+
+
+def _judge_kind(
+    rows: list[dict[str, object]], filters: dict[str, Filter], context: Context
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    rows.sort(key=lambda row: str(row["row_id"]))
+    written = [row for row in rows if row["error"] is None]
+    silent = [row | {"reason": "no_answer", "reasons": ["no_answer"]} for row in rows if row["error"] is not None]
+    table = schema.frame(written, schema.ROWS | {"error": pl.String})
+    kept, failed = apply(table, filters, context)
+    both = pl.concat([failed.select(list(schema.REJECTED)), schema.frame(silent, schema.REJECTED)])
+    return schema.check(kept.drop("error"), schema.ROWS, where="kept"), both.sort("row_id")
+
+
+def _by_reason(rejected: pl.DataFrame) -> dict[str, int]:
+    return dict(sorted(Counter(rejected["reason"].to_list()).items()))
+
+
+def _row(piece: Slice, draft: Draft) -> dict[str, object]:
+    turns = [{"role": turn.role, "content": turn.content} for turn in draft.turns]
+    later = [turn.content for turn in draft.turns[2::2]]
+    talk = bool(draft.variation)
+    return _common(piece, draft.seed.seed_id, draft.seed.task) | {
+        "task_evol_type": draft.operator,
+        "task_evol_prompt": draft.evolve_prompt,
+        "seed_prompt": with_input(draft.seed.instruction, draft.seed.input),
+        "output_assistant_reply": _last_answer(turns),
+        "evolved_user_prompt": turns[0]["content"] if turns else "",
+        "multiturn_evol_type": draft.variation,
+        "multiturn_evol_prompt": "\n".join(draft.variation_prompts),
+        "evolved_multiturn_prompt": "\n".join(later),
+        "no_of_turns": sum(turn["role"] == "user" for turn in turns),
+        "conversation": turns,
+        "row_id": draft.row_id,
+        "parent_id": draft.evolved_id if talk else draft.seed.seed_id,
+        "kind": "conversation" if talk else "evolved",
+        "operator_family": draft.operator_family,
+        "variation_family": draft.variation_family,
+        "request_keys": list(draft.request_keys),
+        "finish_reasons": [reason.value for reason in draft.finish_reasons],
+        "model": piece.identity.name,
+        "model_content": piece.identity.content,
+        "source": draft.seed.source,
+        "license": draft.seed.license,
+        "error": draft.error,
+    }
+
+
+def _seed_row(piece: Slice, index: int) -> dict[str, object]:
+    seed = piece.seeds[index]
+    prompt = with_input(seed.instruction, seed.input)
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": seed.response}]
+    empty = dict.fromkeys(name for name, kind in schema.ROWS.items() if kind == pl.String)
+    return (
+        {name: "" for name in empty}
+        | _common(piece, seed.seed_id, seed.task)
+        | {
+            "seed_prompt": prompt,
+            "output_assistant_reply": seed.response,
+            "no_of_turns": 1,
+            "conversation": turns,
+            "row_id": seed.seed_id,
+            "kind": "seed",
+            "request_keys": [],
+            "finish_reasons": [],
+            "source": seed.source,
+            "license": seed.license,
+            "error": None,
+        }
+    )
+
+
+def _common(piece: Slice, seed_id: str, task: str) -> dict[str, object]:
+    return {"id": 0, "language": piece.language_code, "task": task, "seed_id": seed_id}
+
+
+def _last_answer(turns: Sequence[dict[str, str]]) -> str:
+    return next((turn["content"] for turn in reversed(turns) if turn["role"] == "assistant"), "")
+
+
+def _table(path: Path, columns: dict[str, object]) -> pl.DataFrame:
+    try:
+        return schema.check(pl.read_parquet(path), columns, where=str(path))
+    except (OSError, pl.exceptions.PolarsError) as err:
+        raise BuildError(f"{path}: cannot be read ({err}). Run `dvc repro`, which makes it.") from err

@@ -1,0 +1,278 @@
+"""The command line. Everything heavy is imported inside the command that needs it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from m2l import __version__
+from m2l.errors import EXIT_CODE, BuildError, M2LError, unknown
+
+if TYPE_CHECKING:
+    from m2l.draft import Draft
+    from m2l.plan import Plan
+    from m2l.slices import Composed
+
+app = typer.Typer(
+    name="m2l",
+    help="Build multilingual, multi-turn instruction data. `dvc repro` makes the dataset; this shows what and why.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+model_app = typer.Typer(help="Model files.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(model_app, name="model")
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Hydra overrides, such as model.sampling.temperature=0.9", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def run() -> None:
+    """Run the command line; an expected error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except M2LError as err:
+        print(f"{type(err).__name__}: {err}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        print("Interrupted. All completions up to here are kept; the same command goes on from them.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def plan(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say what `dvc repro` would do, what it would cost, and which edits are the reason."""
+    import msgspec
+
+    from m2l import plan as plans
+
+    root, composed = _compose(overrides)
+    found = plans.plan(root, composed)
+    pace = plans.pace(root, next(iter(composed.slices.values())))
+    if as_json:
+        total = [plan_.total for plan_ in found]
+        print(
+            json.dumps(
+                {
+                    "languages": msgspec.to_builtins(found),
+                    "made": sum(count.made for count in total),
+                    "hanging": sum(count.hanging for count in total),
+                    "reused": sum(count.reused for count in total),
+                    "tokens_per_call": pace[0] if pace else None,
+                    "seconds_per_call": pace[1] if pace else None,
+                },
+                ensure_ascii=False,
+                indent=1,
+            )
+        )
+        return
+    _print_plan(found, pace)
+
+
+@app.command()
+def preview(language: str, task: str, overrides: Overrides = None, records: int = 2) -> None:
+    """Write a few records of one language and task to the screen, and nothing to data/."""
+    from m2l import build as builds
+    from m2l.progress import Bar
+    from m2l.store import Store
+
+    root = _root()
+    _check_name(root, "language", language)
+    _check_name(root, "task", task)
+    _, composed = _compose([f"language=[{language}]", *(overrides or [])])
+    piece = composed.slices[language]
+    if task not in piece.task:
+        raise BuildError(unknown("recipe", "task", task, list(piece.task)))
+    piece = _narrow(piece, task, records)
+    with Store(root / builds.STORE) as store:
+        runner = builds.Runner(piece, root, store, Bar(f"{language} {task}"), None)
+        try:
+            drafts = builds.write_drafts(piece, runner)
+        finally:
+            runner.close()
+    tables, _ = builds.judge(piece, drafts)
+    rejected = dict(tables["rejected"].select("row_id", "reasons").iter_rows())
+    for draft in drafts.conversations[:records]:
+        _print_draft(draft, rejected.get(draft.row_id))
+
+
+@app.command()
+def show(row_id: str, prompts: Annotated[bool, typer.Option(help="Print the prompt of every call.")] = True) -> None:
+    """Show a row's way from its seed, with every prompt; the first digits of its id are enough."""
+    from m2l import lineage
+
+    for line in lineage.describe(_root(), row_id, prompts=prompts):
+        print(line)
+
+
+@app.command()
+def check() -> None:
+    """Check all of conf/: every file composes, every prompt renders in every language, every class is there."""
+    from m2l import checks
+
+    root = _root()
+    for line in checks.check(root):
+        print(line)
+
+
+@app.command()
+def summary() -> None:
+    """Say in five lines what was made, where it lies, and what to try next."""
+    from m2l import lineage
+
+    for line in lineage.summary(_root()):
+        print(line)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def sweep(context: typer.Context) -> None:
+    """Run variants by Hydra multirun: `m2l sweep -m model.sampling.temperature=0.3,0.7`."""
+    from m2l import sweep as sweeps
+
+    sweeps.run(_root(), context.args)
+
+
+@model_app.command("get")
+def model_get(name: Annotated[str | None, typer.Argument(help="A name from conf/model.")] = None) -> None:
+    """Put a model's file in place and verify its sha256; without a name, the configured model's."""
+    from m2l import config, models
+
+    root = _root()
+    if name is not None:
+        _check_name(root, "model", name)
+    overrides = config.effective_overrides(config.read_params(root), [f"model={name}"] if name else [])
+    models.get(root, config.compose(root, overrides).model, say=print)
+
+
+@app.command("compose", hidden=True)
+def compose_stage() -> None:
+    """Resolve conf/ into slices; the first stage of dvc.yaml."""
+    from m2l import slices
+    from m2l.process import die_with_parent
+
+    die_with_parent()
+    root, composed = _compose(None)
+    changed = slices.write(composed, root / slices.FOLDER)
+    print(f"{len(composed.slices)} slices, changed: {', '.join(changed) or 'none'}")
+
+
+@app.command("build", hidden=True)
+def build_stage(language: str) -> None:
+    """Build one language from its slice; the stage build@<language> of dvc.yaml."""
+    from m2l import build as builds
+    from m2l import slices
+    from m2l.process import die_with_parent
+    from m2l.progress import Bar
+
+    die_with_parent()
+    root = _root()
+    piece = slices.read(root / slices.FOLDER, language)
+    report = builds.build(root, piece, progress=Bar(language))
+    talk: Any = report.counts["conversation"]
+    rate = f", {report.tokens / report.seconds:.0f} tokens/s" if report.seconds else ""
+    print(
+        f"{language}: {report.made} calls made, {report.reused} reused{rate}; "
+        f"{talk['kept']} of {talk['attempted']} conversations kept"
+    )
+
+
+@app.command("assemble", hidden=True)
+def assemble_stage() -> None:
+    """Sample and export the dataset; the last stage of dvc.yaml."""
+    from m2l import build as builds
+    from m2l import slices
+    from m2l.process import die_with_parent
+
+    die_with_parent()
+    root = _root()
+    metrics: Any = builds.assemble(root, slices.read_dataset(root / slices.FOLDER))
+    print(", ".join(f"{name}: {rows} rows" for name, rows in metrics["rows"].items()))
+
+
+def _root() -> Path:
+    from m2l import config
+
+    return config.project_root()
+
+
+def _compose(overrides: list[str] | None) -> "tuple[Path, Composed]":
+    from m2l import config, slices
+
+    root = config.project_root()
+    return root, slices.compose(root, config.effective_overrides(config.read_params(root), overrides or []))
+
+
+def _check_name(root: Path, group: str, name: str) -> None:
+    from m2l import config
+
+    known = config.options(root, group)
+    if name not in known:
+        raise BuildError(unknown("command line", group, name, known))
+
+
+def _narrow(piece: Any, task: str, records: int) -> Any:
+    """Return a slice of one task, and of just so many seeds that `records` conversations come out."""
+    import msgspec
+
+    operators = {name: o for name, o in piece.operator.items() if task in o.applies_to}
+    seeds = [seed for seed in piece.seeds if seed.task == task]
+    needed = -(-records // max(1, len(operators) * piece.variations_per_instruction))
+    kept = dict(list(operators.items())[:records])
+    return msgspec.structs.replace(piece, operator=kept, seeds=tuple(seeds[:needed]), quarantined=())
+
+
+def _print_plan(found: "list[Plan]", pace: tuple[float, float] | None) -> None:
+    for item in found:
+        total = item.total
+        state = item.reason or "up to date"
+        print(f"{item.language}: {state}; calls: {_calls(total)}")
+        if total.made or total.hanging:
+            for task, count in item.tasks.items():
+                if count.made or count.hanging:
+                    print(f"    {task}: {_calls(count)}")
+        for leaf in item.leaves[:5]:
+            print(f"    {leaf}")
+        if len(item.leaves) > 5:
+            print(f"    and {len(item.leaves) - 5} more leaves")
+    made = sum(item.total.made for item in found)
+    hanging = sum(item.total.hanging for item in found)
+    most = made + hanging
+    if most == 0:
+        print("In all: 0 calls. Nothing needs a model.")
+        return
+    cost = "no past run on this machine to estimate time from"
+    if pace is not None:
+        cost = f"about {most * pace[0]:,.0f} tokens, {most * pace[1] / 60:.1f} min"
+    print(
+        f"In all: {made} calls to make and {hanging} that hang on their text ({most} at most); {cost}. Run `dvc repro`."
+    )
+
+
+def _calls(count: Any) -> str:
+    hanging = f" + {count.hanging} that hang on them" if count.hanging else ""
+    return f"{count.made} to make{hanging}, {count.reused} reused"
+
+
+def _print_draft(draft: "Draft", reasons: list[str] | None) -> None:
+    print(f"\n{draft.row_id}  {draft.operator}  {draft.variation}")
+    print(f"  seed       {draft.seed.instruction}")
+    for turn in draft.turns:
+        print(f"  {turn.role:<10} {turn.content}")
+    if draft.error:
+        print(f"  stopped    {draft.error}")
+    print(f"  filters    {'kept' if reasons is None else 'rejected: ' + ', '.join(reasons)}")

@@ -1,0 +1,292 @@
+"""YAML to frozen values; the only module that imports Hydra and OmegaConf."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from m2l import spec
+from m2l.errors import ConfigError, unknown
+
+SINGLE: dict[str, type[spec.Spec]] = {"recipe": spec.Recipe, "frame": spec.Frame, "model": spec.Model}
+NAMED: dict[str, type[spec.Spec]] = {
+    "language": spec.Language,
+    "task": spec.Task,
+    "operator": spec.Operator,
+    "variation": spec.Variation,
+}
+TARGETS = ("seed_source", "filter", "exporter")
+GROUPS = (*SINGLE, *NAMED, *TARGETS, "engine")
+NAMED_GROUPS = (*NAMED, *TARGETS)
+
+T = TypeVar("T")
+
+
+class Params(spec.Spec):
+    """`params.yaml`: the languages that `dvc repro` builds, and Hydra overrides for all else."""
+
+    languages: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` that holds `conf/config.yaml`.
+
+    Raises ConfigError if there is none.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "conf" / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"{here}: no m2l project here (no conf/config.yaml). Change into a clone of the project.")
+
+
+def options(root: Path, group: str) -> list[str]:
+    """Return the names that a config group offers."""
+    return sorted(path.stem for path in (root / "conf" / group).glob("*.yaml"))
+
+
+def read_params(root: Path) -> Params:
+    """Read `params.yaml`; raises ConfigError if it is missing, malformed or names no language."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    where = "params.yaml"
+    try:
+        raw = OmegaConf.to_container(OmegaConf.load(root / where))
+    except FileNotFoundError as err:
+        raise ConfigError(f"{where}: missing. Restore it with `git checkout {where}`.") from err
+    except (YAMLError, OmegaConfBaseException) as err:
+        raise ConfigError(f"{where}: {_first_line(err)}. Correct the YAML.") from err
+    params = _convert(raw, Params, where)
+    if not params.languages:
+        raise ConfigError(f"{where}: languages is empty. Name at least one of conf/language.")
+    return params
+
+
+def load_named(root: Path, group: str, name: str, kind: type[T]) -> T:
+    """Read one file of a config group as it stands, without composing; raises ConfigError."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    where = f"conf/{group}/{name}.yaml"
+    try:
+        return _convert(OmegaConf.to_container(OmegaConf.load(root / where)), kind, where)
+    except FileNotFoundError as err:
+        raise ConfigError(unknown("conf", group, name, options(root, group))) from err
+    except (YAMLError, OmegaConfBaseException) as err:
+        raise ConfigError(f"{where}: {_first_line(err)}. Correct the YAML.") from err
+
+
+def effective_overrides(params: Params, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of `params.yaml` followed by those of the command line.
+
+    A recipe or a list of languages on the command line replaces the languages of
+    `params.yaml`, which belong to the recipe that stands there.
+    """
+    asked = {item.split("=", 1)[0].lstrip("+~") for item in overrides}
+    result = list(params.overrides)
+    if not asked & {"recipe", "language", "experiment"}:
+        result.append(f"language=[{','.join(params.languages)}]")
+    return [*result, *overrides]
+
+
+def compose(root: Path, overrides: Sequence[str]) -> spec.Config:
+    """Compose `conf/` once with Hydra overrides and return it as frozen values.
+
+    Raises ConfigError with one line that says where, what and what to do.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    _check_headers(root)
+    try:
+        with initialize_config_dir(str(root / "conf"), version_base="1.3", job_name="m2l"):
+            composed = hydra_compose("config", overrides=list(overrides))
+    except MissingConfigException as err:
+        raise ConfigError(_missing(root, err.missing_cfg_file or "", overrides)) from err
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as err:
+        raise ConfigError(f"{_blame(overrides)}: {_first_line(err.__cause__ or err)}. Correct it there.") from err
+    except YAMLError as err:
+        raise ConfigError(f"{_yaml_place(err, root)}: {_first_line(err)}. Correct the YAML.") from err
+    return parse(composed, overrides)
+
+
+def parse(composed: Any, overrides: Sequence[str] = ()) -> spec.Config:
+    """Turn a composed Hydra config into frozen values.
+
+    Raises ConfigError for an unknown key, a wrong type, a resolver that makes a
+    build depend on the moment or the machine, or a name that does not exist.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _reject_resolvers(OmegaConf.to_container(composed, resolve=False), "conf")
+    try:
+        raw = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as err:
+        raise ConfigError(f"{_blame(overrides)}: {_first_line(err)}. Give it a value.") from err
+    if not isinstance(raw, dict):
+        raise ConfigError("conf/config.yaml: not a mapping. Restore it with `git checkout conf/config.yaml`.")
+    for group in raw.keys() - set(GROUPS):
+        raise ConfigError(unknown("conf/config.yaml", "config group", str(group), list(GROUPS)))
+    values: dict[str, Any] = {}
+    for group in GROUPS:
+        if not raw.get(group):
+            raise ConfigError(f"conf/config.yaml: nothing chosen for {group!r}. Choose one of conf/{group}.")
+        where = f"conf/{group}"
+        if group in SINGLE:
+            values[group] = _convert(raw[group], SINGLE[group], where + _overridden(group, overrides))
+        elif group in NAMED:
+            values[group] = {
+                name: _convert(value, NAMED[group], f"{where}/{name}.yaml{_overridden(f'{group}.{name}', overrides)}")
+                for name, value in raw[group].items()
+            }
+        elif group in TARGETS:
+            values[group] = {n: _target(v, f"{where}/{n}.yaml") for n, v in raw[group].items() if v is not None}
+        else:
+            values[group] = _target(raw[group], where)
+    return spec.Config(**values)
+
+
+def instantiate(target: spec.Target, expected: type[T], *args: object, where: str, **extra: object) -> T:
+    """Build the object that a declaration names by `_target_`, with its keys as keyword arguments.
+
+    Raises ConfigError if the class does not exist, is no `expected`, or does not take a key.
+    """
+    cls = load_class(target, expected, where=where)
+    kwargs = {key: value for key, value in target.items() if key != "_target_"}
+    accepted = [name for name in inspect.signature(cls).parameters if name not in extra]
+    for key in kwargs:
+        if key not in accepted:
+            raise ConfigError(unknown(where, "key", key, accepted))
+    try:
+        return cls(*args, **kwargs, **extra)
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"{where}: {_first_line(err)}. Correct its keys.") from err
+
+
+def load_class(target: spec.Target, expected: type[T], *, where: str) -> type[T]:
+    """Return the class that a declaration names; raises ConfigError if it is no `expected`."""
+    path = str(target["_target_"])
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError) as err:
+        raise ConfigError(f"{where}: _target_ {path!r} cannot be imported ({_first_line(err)}). Correct it.") from err
+    if not (isinstance(cls, type) and issubclass(cls, expected)):
+        raise ConfigError(f"{where}: _target_ {path!r} is no {expected.__name__}. Name a subclass of it.")
+    return cls
+
+
+def _convert(value: Any, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as err:
+        message = str(err)
+        found = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
+        if found:
+            known = _fields_at(kind, found[2] or "")
+            raise ConfigError(unknown(where, "key", found[1], known)) from err
+        raise ConfigError(f"{where}: {message.replace('`$.', '`').replace('Object', 'it')}. Correct it there.") from err
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    """Return the field names of the value at a msgspec error path such as `verify` or `turns[...]`."""
+    for part in re.findall(r"[a-z_0-9]+|\[[^\]]*\]", path):
+        args = getattr(kind, "__args__", ())
+        if part.startswith("["):
+            kind = args[-1] if args and args[-1] is not Ellipsis else (args[0] if args else kind)
+            continue
+        kind = next((f.type for f in msgspec.structs.fields(kind) if f.encode_name == part), kind)
+        options_ = [a for a in getattr(kind, "__args__", ()) if a is not type(None)]
+        if type(None) in getattr(kind, "__args__", ()):
+            kind = options_[0]
+    try:
+        return [field.encode_name for field in msgspec.structs.fields(kind)]
+    except TypeError:
+        return []
+
+
+def _target(value: Any, where: str) -> spec.Target:
+    if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+        raise ConfigError(f"{where}: no `_target_`. Name the class, such as `_target_: m2l.filters.length.Length`.")
+    plain: spec.Target = _text_keys(value)
+    return plain
+
+
+def _text_keys(value: Any) -> Any:
+    """Return `value` with the keys of all its mappings as text, which is all that JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): _text_keys(item) for key, item in value.items()}
+    return [_text_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def _check_headers(root: Path) -> None:
+    """A copied YAML whose `# @package` line was forgotten would silently replace another one."""
+    for group in NAMED_GROUPS:
+        for path in (root / "conf" / group).glob("*.yaml"):
+            wanted = f"# @package {group}.{path.stem}"
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                first = lines.readline().strip()
+            if first != wanted:
+                raise ConfigError(f"conf/{group}/{path.name}: the first line is {first[:60]!r}. Make it {wanted!r}.")
+
+
+def _reject_resolvers(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _reject_resolvers(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            _reject_resolvers(item, where)
+    elif isinstance(value, str):
+        found = re.search(r"\$\{\s*(oc\.env|now|hydra)\b", value)
+        if found:
+            raise ConfigError(
+                f"{where}: {found[1]!r} makes a build depend on the machine or the moment. Write the value out."
+            )
+
+
+def _missing(root: Path, path: str, overrides: Sequence[str]) -> str:
+    group, _, name = path.rpartition("/")
+    where = "conf/config.yaml"
+    for item in overrides:
+        if name in item:
+            where = f"override {item!r}"
+    recipe = next((o.split("=", 1)[1] for o in reversed(overrides) if o.startswith("recipe=")), "starter")
+    recipe_file = root / "conf" / "recipe" / f"{recipe}.yaml"
+    if where.startswith("conf") and recipe_file.is_file() and name in recipe_file.read_text(encoding="utf-8"):
+        where = f"conf/recipe/{recipe}.yaml"
+    return unknown(where, group, name, options(root, group))
+
+
+def _overridden(prefix: str, overrides: Sequence[str]) -> str:
+    hits = [item for item in overrides if item.lstrip("+~").startswith((prefix + ".", prefix + "="))]
+    return f" with {' '.join(hits)}" if hits else ""
+
+
+def _blame(overrides: Sequence[str]) -> str:
+    return f"conf, or an override of {' '.join(overrides)!r}" if overrides else "conf"
+
+
+def _yaml_place(err: Any, root: Path) -> str:
+    mark = getattr(err, "problem_mark", None)
+    if mark is None:
+        return "conf"
+    name = str(mark.name).replace(str(root) + "/", "")
+    return f"{name}:{mark.line + 1}"
+
+
+def _first_line(err: object) -> str:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    return (lines[0] if lines else type(err).__name__).rstrip(".")

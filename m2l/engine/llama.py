@@ -1,0 +1,323 @@
+"""llama.cpp in this process; the only module that imports llama_cpp.
+
+The low-level API decodes many sequences in one batch. Each slot is a KV stream of its own
+(`kv_unified` off), every prompt is evaluated in calls that hold nothing else, and the
+sliding-window layers keep their whole cache, so that any prefix can be copied.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import llama_cpp
+import msgspec
+
+from m2l.engine.base import Engine, ModelFile
+from m2l.engine.scheduler import Counts, Job, Scheduler
+from m2l.errors import EngineError, ModelError, TemplateError
+from m2l.records import Completion, FinishReason, Request, SamplingParams
+from m2l.templates import render_chat
+
+LOOP = 1
+"""Raised when a change of this module or of the scheduler may change a text; part of the backend's name."""
+
+_DRY_RANGE = 4096
+"""How many tokens back a repeated sequence is looked for."""
+
+_messages: list[str] = []
+
+
+@llama_cpp.llama_log_callback
+def _log(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
+    if level >= 3:
+        _messages.append(text.decode("utf-8", errors="replace").strip())
+        del _messages[:-5]
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's file says of itself; `tokens` counts those of each text asked for."""
+
+    architecture: str
+    chat_template: str | None
+    n_ctx_train: int
+    tokens: dict[str, int]
+
+
+class Llama(Engine):
+    """Continuous batching over a local GGUF.
+
+    `n_ctx` is the tokens of one slot, prompt and answer; `n_threads` None takes the
+    cores that this process may use. Raises EngineError if the model does not load.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        n_slots: int,
+        n_ctx: int,
+        n_batch: int,
+        n_threads: int | None = None,
+        n_gpu_layers: int = 0,
+    ) -> None:
+        super().__init__(model)
+        if min(n_slots, n_ctx, n_batch) < 1:
+            raise ValueError("n_slots, n_ctx and n_batch are at least 1")
+        self.n_slots, self.n_ctx, self.n_batch = n_slots, n_ctx, n_batch
+        self.n_threads = n_threads or len(os.sched_getaffinity(0))
+        self.n_gpu_layers = n_gpu_layers
+        self._decoder: _LlamaDecoder | None = None
+        self._scheduler: Scheduler | None = None
+
+    @classmethod
+    def backend(cls) -> str:
+        return f"llama-cpp-python {metadata.version('llama_cpp_python')} loop {LOOP}"
+
+    def describe(self) -> str:
+        return (
+            f"{self.model.name}: {self.n_slots} slots of {self.n_ctx} tokens, {self.n_threads} threads, "
+            f"{self.n_gpu_layers} layers on a GPU"
+        )
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        decoder = self._decoder = self._decoder or _LlamaDecoder(self)
+        scheduler = self._scheduler = self._scheduler or Scheduler(decoder)
+        jobs = []
+        for index, request in enumerate(requests):
+            try:
+                tokens = decoder.tokens_of(request)
+            except TemplateError as err:
+                yield index, Completion(text="", finish_reason=FinishReason.ERROR, error=str(err))
+                continue
+            stop = tuple(text.encode() for text in request.stop)
+            jobs.append(Job(index=index, tokens=tokens, max_tokens=request.max_tokens, stop=stop))
+        decoder.begin(requests, {job.index: job.tokens for job in jobs})
+        for index, completion in scheduler.run(jobs):
+            decoder.forget(index)
+            yield index, completion
+
+    def close(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = self._scheduler = None
+
+    @property
+    def counts(self) -> Counts:
+        """What has been evaluated so far, in tokens."""
+        return self._scheduler.counts if self._scheduler else Counts()
+
+
+def inspect(path: Path, texts: dict[str, str]) -> Facts:
+    """Read a model's metadata and vocabulary, without its weights, and count the tokens of `texts`."""
+    model = _load(path, vocab_only=True, n_gpu_layers=0)
+    vocab = llama_cpp.llama_model_get_vocab(model)
+    template = llama_cpp.llama_model_chat_template(model, None)
+    architecture = _meta(model, "general.architecture")
+    facts = Facts(
+        architecture=architecture,
+        chat_template=template.decode() if template else None,
+        n_ctx_train=int(_meta(model, f"{architecture}.context_length") or 0),
+        tokens={name: len(_tokenize(vocab, text, special=False, add=False)) for name, text in texts.items()},
+    )
+    llama_cpp.llama_model_free(model)
+    return facts
+
+
+class _LlamaDecoder:
+    """A context with one KV stream a slot; the `Decoder` of the scheduler."""
+
+    def __init__(self, engine: Llama) -> None:
+        self.n_slots, self.n_ctx, self._n_batch = engine.n_slots, engine.n_ctx, engine.n_batch
+        assert engine.model.path is not None
+        self._model = _load(engine.model.path, vocab_only=False, n_gpu_layers=engine.n_gpu_layers)
+        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = engine.n_ctx * engine.n_slots
+        params.n_seq_max = engine.n_slots
+        params.n_batch = params.n_ubatch = max(engine.n_batch, engine.n_slots)
+        params.n_threads = params.n_threads_batch = engine.n_threads
+        params.n_outputs_max = engine.n_slots
+        params.kv_unified = False
+        params.swa_full = True
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.no_perf = True
+        self._context = llama_cpp.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise EngineError(f"{engine.describe()}: no context ({_reason()}). Lower engine.n_slots or engine.n_ctx.")
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._batch = llama_cpp.llama_batch_init(params.n_batch, 0, 1)
+        self._samplers: dict[int, ctypes.c_void_p] = {}
+        self._requests: Sequence[Request] = ()
+        self._prompts: dict[int, list[int]] = {}
+        self._pieces: dict[int, bytes] = {}
+        template = llama_cpp.llama_model_chat_template(self._model, None)
+        self._template = template.decode() if template else None
+        self._bos = self.piece_text(llama_cpp.llama_vocab_bos(self._vocab))
+        self._eos = self.piece_text(llama_cpp.llama_vocab_eos(self._vocab))
+
+    def begin(self, requests: Sequence[Request], prompts: dict[int, list[int]]) -> None:
+        """Take the requests that come next, and the tokens of their prompts, by index."""
+        self._requests, self._prompts = requests, prompts
+
+    def tokens_of(self, request: Request) -> list[int]:
+        """Return the tokens of a prompt: a text as it is, messages by the chat template.
+
+        Special tokens are read in what the template wrote, never in a plain text.
+        """
+        if isinstance(request.prompt, str):
+            return _tokenize(self._vocab, request.prompt, special=False, add=True)
+        if self._template is None:
+            raise TemplateError("the model has no chat template. Use frame=completion, or an instruct model.")
+        messages = [{"role": turn.role, "content": turn.content} for turn in request.prompt]
+        text = render_chat(self._template, messages, bos=self._bos, eos=self._eos)
+        return _tokenize(self._vocab, text, special=True, add=not (self._bos and text.startswith(self._bos)))
+
+    def copy(self, source: int, target: int) -> None:
+        """See `Decoder`. Between streams llama.cpp copies whole sequences only."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def trim(self, slot: int, length: int) -> None:
+        """See `Decoder`."""
+        llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1)
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
+        """See `Decoder`."""
+        for begin in range(0, len(tokens), self._n_batch):
+            part = tokens[begin : begin + self._n_batch]
+            self._fill(part, range(start + begin, start + begin + len(part)), [slot] * len(part))
+            self._batch.logits[len(part) - 1] = 1
+            self._decode()
+        self._samplers[job] = _sampler(self._requests[job], self._prompts[job], self._vocab)
+        return int(llama_cpp.llama_sampler_sample(self._samplers[job], self._context, -1))
+
+    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
+        """See `Decoder`."""
+        self._fill(tokens, positions, range(len(tokens)))
+        for row in range(len(tokens)):
+            self._batch.logits[row] = 1
+        self._decode()
+        sample, context, samplers = llama_cpp.llama_sampler_sample, self._context, self._samplers
+        return [sample(samplers[job], context, row) for row, job in enumerate(jobs)]
+
+    def is_end(self, token: int) -> bool:
+        """See `Decoder`."""
+        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
+
+    def piece(self, token: int) -> bytes:
+        """See `Decoder`; a special token has no bytes of its own in an answer."""
+        if token not in self._pieces:
+            self._pieces[token] = _piece(self._vocab, token, special=False)
+        return self._pieces[token]
+
+    def piece_text(self, token: int) -> str:
+        """Return a special token as the chat template writes it."""
+        return _piece(self._vocab, token, special=True).decode("utf-8", errors="replace") if token >= 0 else ""
+
+    def forget(self, job: int) -> None:
+        """Free what was kept for a request that has ended."""
+        sampler = self._samplers.pop(job, None)
+        if sampler is not None:
+            llama_cpp.llama_sampler_free(sampler)
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        for job in list(self._samplers):
+            self.forget(job)
+        llama_cpp.llama_batch_free(self._batch)
+        llama_cpp.llama_free(self._context)
+        llama_cpp.llama_model_free(self._model)
+
+    def _fill(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int]) -> None:
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for row, (token, position, slot) in enumerate(zip(tokens, positions, slots, strict=True)):
+            batch.token[row] = token
+            batch.pos[row] = position
+            batch.n_seq_id[row] = 1
+            batch.seq_id[row][0] = slot
+            batch.logits[row] = 0
+
+    def _decode(self) -> None:
+        code = llama_cpp.llama_decode(self._context, self._batch)
+        if code:
+            raise EngineError(
+                f"llama.cpp: decoding failed with code {code} ({_reason()}). Lower engine.n_slots or n_ctx."
+            )
+
+
+def _load(path: Path, *, vocab_only: bool, n_gpu_layers: int) -> ctypes.c_void_p:
+    llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    params = llama_cpp.llama_model_default_params()
+    params.vocab_only = vocab_only
+    params.n_gpu_layers = n_gpu_layers
+    model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise ModelError(f"{path}: llama.cpp cannot load it ({_reason()}). Get it again, or use another GGUF.")
+    return model
+
+
+def _sampler(request: Request, prompt: Sequence[int], vocab: ctypes.c_void_p) -> ctypes.c_void_p:
+    """Build a request's sampler chain, seeded from its content.
+
+    The top k come first, so that the rest of the chain runs over k candidates
+    instead of the whole vocabulary.
+    """
+    params = request.sampling
+    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+    links = []
+    if request.grammar is not None:
+        links.append(llama_cpp.llama_sampler_init_grammar(vocab, request.grammar.encode(), b"root"))
+    if params.top_k > 0:
+        links.append(llama_cpp.llama_sampler_init_top_k(params.top_k))
+    n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
+    links.append(llama_cpp.llama_sampler_init_penalties(n_vocab, params.repeat_last_n, params.repeat_penalty, 0.0, 0.0))
+    if params.dry_multiplier > 0:
+        links.append(_dry(params, prompt, vocab))
+    if params.temperature > 0:
+        links.append(llama_cpp.llama_sampler_init_top_p(params.top_p, 1))
+        links.append(llama_cpp.llama_sampler_init_min_p(params.min_p, 1))
+        links.append(llama_cpp.llama_sampler_init_temp(params.temperature))
+        links.append(llama_cpp.llama_sampler_init_dist(request.rng_seed))
+    else:
+        links.append(llama_cpp.llama_sampler_init_greedy())
+    for link in links:
+        if not link:
+            raise EngineError("the grammar of a request does not parse. Correct it.")
+        llama_cpp.llama_sampler_chain_add(chain, link)
+    return chain
+
+
+def _dry(params: SamplingParams, prompt: Sequence[int], vocab: ctypes.c_void_p) -> ctypes.c_void_p:
+    """Build the sampler that discourages what would repeat a sequence of the prompt or the answer."""
+    link = llama_cpp.llama_sampler_init_dry(
+        vocab, params.dry_multiplier, params.dry_base, params.dry_allowed_length, _DRY_RANGE, None, 0
+    )
+    for token in prompt:
+        llama_cpp.llama_sampler_accept(link, token)
+    return link
+
+
+def _tokenize(vocab: ctypes.c_void_p, text: str, *, special: bool, add: bool) -> list[int]:
+    data = text.encode()
+    room = len(data) + 8
+    tokens = (llama_cpp.llama_token * room)()
+    count = llama_cpp.llama_tokenize(vocab, data, len(data), tokens, room, add, special)
+    return list(tokens[:count])
+
+
+def _piece(vocab: ctypes.c_void_p, token: int, *, special: bool) -> bytes:
+    buffer = ctypes.create_string_buffer(256)
+    count = llama_cpp.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, special)
+    return buffer.raw[:count]
+
+
+def _meta(model: ctypes.c_void_p, name: str) -> str:
+    buffer = ctypes.create_string_buffer(256)
+    count = llama_cpp.llama_model_meta_val_str(model, name.encode(), buffer, len(buffer))
+    return buffer.value.decode() if count >= 0 else ""
+
+
+def _reason() -> str:
+    return _messages[-1].rstrip(".") if _messages else "it says no reason"

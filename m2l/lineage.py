@@ -1,0 +1,109 @@
+"""A row's way from its seed, and what the dataset holds: read from the tables and the store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from m2l.build import DIST, STORE, TABLES
+from m2l.errors import BuildError
+from m2l.records import Completion, Request
+from m2l.schema import REJECTED
+from m2l.store import Store
+
+_FILES = ("seed", "evolved", "conversation", "rejected")
+
+
+def describe(root: Path, row_id: str, *, prompts: bool) -> Iterator[str]:
+    """Yield lines that tell a row's way: seed, operator, variation, every call, and why it was rejected.
+
+    Raises BuildError if no row, or more than one, has an id that begins with `row_id`.
+    """
+    row = _find(root, row_id)
+    status = f"rejected: {', '.join(row['reasons'])}" if row.get("reasons") else "kept"
+    yield f"{row['row_id']}  {row['kind']}  {row['language']}  {row['task']}  ({status})"
+    yield f"seed       {row['seed_id']}  {row['source']}, {row['license']}"
+    yield f"           {_indent(row['seed_prompt'])}"
+    if row["task_evol_type"]:
+        yield f"operator   {row['task_evol_type']} ({row['operator_family']})"
+        yield f"           {_indent(row['task_evol_prompt'])}"
+    if row["multiturn_evol_type"]:
+        yield f"variation  {row['multiturn_evol_type']} ({row['variation_family']})"
+        yield f"           {_indent(row['multiturn_evol_prompt'])}"
+    if row["model"]:
+        yield f"model      {row['model']}  {row['model_content']}"
+    for turn in row["conversation"]:
+        yield f"{turn['role']:<10} {_indent(turn['content'])}"
+    keys = row["request_keys"]
+    with Store(root / STORE, readonly=True) as store:
+        found = store.requests(keys)
+    for number, key in enumerate(keys, start=1):
+        yield from _call(number, key, found.get(key), prompts=prompts)
+
+
+def summary(root: Path) -> list[str]:
+    """Return five lines: what was made, how much of it was kept, where it lies, how to read it, what to try next.
+
+    Raises BuildError if there is no dataset yet.
+    """
+    path = root / DIST / "metrics.json"
+    try:
+        metrics: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.MsgspecError) as err:
+        raise BuildError(f"{path}: no dataset yet. Make it with `dvc repro`.") from err
+    talks = {name: counts["conversation"] for name, counts in metrics["languages"].items()}
+    kept = sum(talk["kept"] for talk in talks.values())
+    attempted = sum(talk["attempted"] for talk in talks.values())
+    example = pl.read_parquet(root / DIST / "full_data" / "train.parquet").filter(pl.col("kind") == "conversation")
+    row_id = example["row_id"][0] if example.height else "ROW_ID"
+    return [
+        f"Made: {metrics['rows']['full_data']} rows in {len(talks)} languages ({', '.join(talks)}).",
+        f"Kept: {kept} of {attempted} conversations; the others lie beside them with their reasons.",
+        f"Where: {DIST}/ (README.md is its card); in Python: datasets.load_dataset('{DIST}', 'full_data').",
+        f"Read one: m2l show {row_id[:8]} prints a conversation's way from its seed, with every prompt.",
+        "Next: source .venv/bin/activate, edit a prompt in conf/operator/, see what it costs by `m2l plan`, "
+        "then `dvc repro`.",
+    ]
+
+
+def _find(root: Path, row_id: str) -> dict[str, Any]:
+    paths = [path for name in _FILES for path in sorted((root / TABLES).glob(f"*/{name}.parquet"))]
+    if not paths:
+        raise BuildError(f"{TABLES}: no tables yet. Make them with `dvc repro`.")
+    hits: list[dict[str, Any]] = []
+    for path in paths:
+        found = pl.scan_parquet(path).filter(pl.col("row_id").str.starts_with(row_id)).collect()
+        hits += found.select([name for name in REJECTED if name in found.columns]).to_dicts()
+    if not hits:
+        raise BuildError(f"{TABLES}: no row has an id that begins with {row_id!r}. Take one from the column row_id.")
+    if len(hits) > 1:
+        some = ", ".join(hit["row_id"] for hit in hits[:3])
+        raise BuildError(
+            f"{TABLES}: {len(hits)} rows have ids that begin with {row_id!r} ({some} ...). Give more digits."
+        )
+    return hits[0]
+
+
+def _call(number: int, key: str, entry: tuple[Request, Completion] | None, *, prompts: bool) -> Iterator[str]:
+    if entry is None:
+        yield f"call {number}     {key}  (no longer in the store)"
+        return
+    request, completion = entry
+    yield (
+        f"call {number}     {key}  {completion.finish_reason.value}, {completion.prompt_tokens} prompt and "
+        f"{completion.completion_tokens} answer tokens, rng_seed {request.rng_seed}"
+    )
+    if prompts:
+        text = request.prompt if isinstance(request.prompt, str) else _messages(request)
+        yield f"  prompt   {_indent(text)}"
+        yield f"  answer   {_indent(completion.text.strip())}"
+
+
+def _messages(request: Request) -> str:
+    return "\n".join(f"[{turn.role}] {turn.content}" for turn in request.prompt if not isinstance(turn, str))
+
+
+def _indent(text: str) -> str:
+    return text.replace("\n", "\n           ")

@@ -1,0 +1,58 @@
+"""Being one process among others: locks that end with it, and dying with its parent."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from m2l.errors import BuildError
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when its parent ends, so that a killed `dvc` leaves no writer behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock on `path` that ends with this process; raises BuildError if another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            file.seek(0)
+            raise BuildError(
+                f"{what}: process {file.read().strip() or '?'} is at it already. Wait until it ends, or end it."
+            ) from err
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` when all went well, and is removed otherwise.
+
+    Raises BuildError if the disk is full or the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as err:
+        raise BuildError(
+            f"{path}: {err.strerror or err}. Free some space or correct its rights, then run the same command "
+            f"again: all completions are kept."
+        ) from err
+    finally:
+        part.unlink(missing_ok=True)

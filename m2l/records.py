@@ -1,0 +1,95 @@
+"""The frozen values that pass between stages, store and engines."""
+
+from enum import StrEnum
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+
+from m2l.digest import canonical, digest_bytes
+
+KEY_SCHEMA = 1
+"""Raised when the meaning of a request's fields changes; it is part of every key."""
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+Conversation = tuple[Turn, ...]
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model's distribution is sampled; `temperature` 0 takes the likeliest token.
+
+    `repeat_penalty` looks back over the last `repeat_last_n` tokens of the answer. The
+    `dry_` parameters discourage a token that would go on with a sequence of the prompt or
+    the answer which has been repeated for more than `dry_allowed_length` tokens (DRY, by
+    p-e-w, as llama.cpp has it): it keeps small models from copying; `dry_multiplier` 0 turns it off.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repeat_penalty: float
+    repeat_last_n: int
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ERROR = "error"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """One call of a model: everything that its answer may depend on, and nothing else.
+
+    `prompt` is text for a base model, or messages for a chat model, which the engine
+    renders by the chat template whose digest is `chat_template`. `model` identifies
+    the weights by content. `backend` is the name and version of what decodes them.
+    """
+
+    prompt: str | Conversation
+    model: str
+    chat_template: str | None
+    backend: str
+    sampling: SamplingParams
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    grammar: str | None = None
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The request as canonical JSON; the store compares it on every hit."""
+        return canonical({"schema": KEY_SCHEMA, "request": self})
+
+    @cached_property
+    def key(self) -> str:
+        """32 hexadecimal digits under which the store keeps the completion."""
+        return digest_bytes(self.canonical)
+
+    @property
+    def rng_seed(self) -> int:
+        """The 32-bit seed of the sampler, from the content and never from the position."""
+        return int(self.key[:8], 16)
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model answered; token counts are the model's own, `error` says why there is no text."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    error: str | None = None

@@ -1,0 +1,65 @@
+"""The tables: their polars schemas, and the check that a frame keeps to one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from m2l.errors import BuildError
+
+TURN = pl.Struct({"role": pl.String, "content": pl.String})
+
+PAPER: dict[str, Any] = {
+    "id": pl.Int32,
+    "task_evol_type": pl.String,
+    "task_evol_prompt": pl.String,
+    "seed_prompt": pl.String,
+    "output_assistant_reply": pl.String,
+    "evolved_user_prompt": pl.String,
+    "multiturn_evol_type": pl.String,
+    "multiturn_evol_prompt": pl.String,
+    "evolved_multiturn_prompt": pl.String,
+    "no_of_turns": pl.Int32,
+    "language": pl.String,
+    "task": pl.String,
+    "conversation": pl.List(TURN),
+}
+"""The columns of the published M2Lingual dataset, in its order.
+
+`no_of_turns` counts user turns; `multiturn_evol_prompt` and `evolved_multiturn_prompt`
+hold one line for each user turn after the first.
+"""
+
+LINEAGE: dict[str, Any] = {
+    "row_id": pl.String,
+    "parent_id": pl.String,
+    "seed_id": pl.String,
+    "kind": pl.String,
+    "operator_family": pl.String,
+    "variation_family": pl.String,
+    "request_keys": pl.List(pl.String),
+    "finish_reasons": pl.List(pl.String),
+    "model": pl.String,
+    "model_content": pl.String,
+    "source": pl.String,
+    "license": pl.String,
+}
+"""Ours: where a row comes from. `request_keys` has one store key for each text the model wrote."""
+
+ROWS: dict[str, Any] = PAPER | LINEAGE
+REJECTED: dict[str, Any] = ROWS | {"reason": pl.String, "reasons": pl.List(pl.String), "error": pl.String}
+"""A rejected row beside every rule that it failed; `reason` is the first of them."""
+
+QUARANTINED: dict[str, Any] = {"language": pl.String, "where": pl.String, "reason": pl.String, "text": pl.String}
+
+
+def frame(rows: Sequence[dict[str, object]], schema: dict[str, Any]) -> pl.DataFrame:
+    """Return `rows` as a frame of exactly the columns and types of `schema`."""
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def check(table: pl.DataFrame, schema: dict[str, Any], *, where: str) -> pl.DataFrame:
+    """Return `table` if its columns and types are those of `schema`, else raise BuildError."""
+    if table.schema != pl.Schema(schema):
+        raise BuildError(f"{where}: not the table that was expected. Make it again with `dvc repro -f`.")
+    return table

@@ -1,0 +1,57 @@
+"""Text in every script: words by ICU, scripts by Unicode, and one way of folding for comparison."""
+
+import unicodedata
+from functools import lru_cache
+
+import icu4py.breakers as breakers
+import regex
+
+_LETTER = regex.compile(r"[\p{L}\p{N}]")
+_CONTROL = regex.compile(r"[\p{Cc}\p{Cs}\p{Co}\p{Cn}]")
+_SPACE = regex.compile(r"\s+")
+
+SCRIPTS = {"Hans": ("Han",), "Hant": ("Han",), "Jpan": ("Han", "Hiragana", "Katakana"), "Hang": ("Hangul", "Han")}
+"""ISO 15924 codes that stand for more, or other, than one Unicode script."""
+
+_UNICODE_NAMES = {
+    "Latn": "Latin", "Deva": "Devanagari", "Arab": "Arabic", "Cyrl": "Cyrillic", "Beng": "Bengali",
+    "Ethi": "Ethiopic", "Grek": "Greek", "Gujr": "Gujarati", "Guru": "Gurmukhi", "Knda": "Kannada",
+    "Mlym": "Malayalam", "Mymr": "Myanmar", "Sinh": "Sinhala", "Taml": "Tamil", "Telu": "Telugu", "Thai": "Thai",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=65536)
+def words(text: str, locale: str = "en") -> tuple[str, ...]:
+    """Return the words of `text`, case-folded, as ICU's dictionary-aware word breaker finds them."""
+    return tuple(part.casefold() for part in breakers.WordBreaker(text, locale) if _LETTER.search(part))
+
+
+def fold(text: str) -> str:
+    """Return `text` in NFKC, case-folded, letters and digits alone: the form in which copies are compared."""
+    return "".join(_LETTER.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def clean(text: str) -> str:
+    """Return `text` without control characters and with single spaces, for the detectors."""
+    return _SPACE.sub(" ", _CONTROL.sub(" ", text)).strip()
+
+
+def script_share(text: str, script: str) -> float:
+    """Return the share of letters of `text` that belong to an ISO 15924 script; 0 where there is no letter."""
+    pattern = _script_pattern(script)
+    letters = regex.findall(r"\p{L}", text)
+    return sum(1 for letter in letters if pattern.match(letter)) / len(letters) if letters else 0.0
+
+
+@lru_cache(maxsize=128)
+def _script_pattern(script: str) -> "regex.Pattern[str]":
+    names = SCRIPTS.get(script, (_UNICODE_NAMES.get(script, script),))
+    return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]")
+
+
+def shingles(text: str, size: int = 5) -> list[str]:
+    """Return the distinct character n-grams of the folded text, in order of first appearance."""
+    folded = fold(text)
+    if len(folded) <= size:
+        return [folded] if folded else []
+    return list(dict.fromkeys(folded[start : start + size] for start in range(len(folded) - size + 1)))
