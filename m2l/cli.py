@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,16 +36,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def run() -> None:
     """Run the command line; an expected error is one line on stderr and exit code 2."""
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except M2LError as err:
         print(f"{type(err).__name__}: {err}", file=sys.stderr)
         sys.exit(EXIT_CODE)
-    except KeyboardInterrupt:
-        print("Interrupted. All completions up to here are kept; the same command goes on from them.", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _interrupted(_signal: int, _frame: object) -> None:
+    print("\nInterrupted. All completions up to here are kept; the same command goes on from them.", file=sys.stderr)
+    raise SystemExit(130)
 
 
 @app.callback(invoke_without_command=True)

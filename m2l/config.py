@@ -93,8 +93,12 @@ def effective_overrides(params: Params, overrides: Sequence[str]) -> list[str]:
     asked = {item.split("=", 1)[0].lstrip("+~") for item in overrides}
     result = list(params.overrides)
     if not asked & {"recipe", "language", "experiment"}:
-        result.append(f"language=[{','.join(params.languages)}]")
+        result.append(_languages(params))
     return [*result, *overrides]
+
+
+def _languages(params: Params) -> str:
+    return f"language=[{','.join(params.languages)}]"
 
 
 def compose(root: Path, overrides: Sequence[str]) -> spec.Config:
@@ -145,7 +149,8 @@ def parse(composed: Any, overrides: Sequence[str] = ()) -> spec.Config:
             raise ConfigError(f"conf/config.yaml: nothing chosen for {group!r}. Choose one of conf/{group}.")
         where = f"conf/{group}"
         if group in SINGLE:
-            values[group] = _convert(raw[group], SINGLE[group], where + _overridden(group, overrides))
+            file = f"{where}/{raw[group]['name']}.yaml" if isinstance(raw[group].get("name"), str) else where
+            values[group] = _convert(raw[group], SINGLE[group], file + _overridden(group, overrides))
         elif group in NAMED:
             values[group] = {
                 name: _convert(value, NAMED[group], f"{where}/{name}.yaml{_overridden(f'{group}.{name}', overrides)}")
@@ -262,7 +267,7 @@ def _missing(root: Path, path: str, overrides: Sequence[str]) -> str:
     where = "conf/config.yaml"
     for item in overrides:
         if name in item:
-            where = f"override {item!r}"
+            where = f"override {item!r}" if item != _languages(read_params(root)) else "params.yaml"
     recipe = next((o.split("=", 1)[1] for o in reversed(overrides) if o.startswith("recipe=")), "starter")
     recipe_file = root / "conf" / "recipe" / f"{recipe}.yaml"
     if where.startswith("conf") and recipe_file.is_file() and name in recipe_file.read_text(encoding="utf-8"):
@@ -271,7 +276,7 @@ def _missing(root: Path, path: str, overrides: Sequence[str]) -> str:
 
 
 def _overridden(prefix: str, overrides: Sequence[str]) -> str:
-    hits = [item for item in overrides if item.lstrip("+~").startswith((prefix + ".", prefix + "="))]
+    hits = [item for item in overrides if item.lstrip("+~").startswith(prefix + ".")]
     return f" with {' '.join(hits)}" if hits else ""
 
 

@@ -1,0 +1,138 @@
+"""The commands that a person types."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.helpers import run
+from tests.test_errors import m2l
+
+
+def test_help_imports_nothing_heavy(project: Path) -> None:
+    """`m2l --help` loads neither polars, Hydra, DVC nor llama.cpp, which is what keeps it quick."""
+    code = (
+        "import sys\nfrom m2l.cli import app\nfrom typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "print(sorted({'polars', 'hydra', 'omegaconf', 'dvc', 'llama_cpp', 'rich.progress'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_preview_shows_records_and_writes_no_data(project: Path) -> None:
+    """A preview prints conversations with the verdict of the filters, and data/ stays as it was."""
+    before = sorted((project / "data").rglob("*"))
+    done = m2l(project, "preview", "eng_Latn", "summarization")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^  filters    (?:kept|rejected: .+)$", done.stdout, flags=re.MULTILINE)) == 2
+    assert "summarization_" in done.stdout
+    assert sorted((project / "data").rglob("*")) == before
+
+
+def test_preview_calls_are_reused_by_the_build(project: Path) -> None:
+    """What a preview wrote is in the store: the build does not ask for it again."""
+    m2l(project, "preview", "eng_Latn", "general")
+    assert m2l(project, "compose").returncode == 0
+    built = m2l(project, "build", "eng_Latn")
+    assert re.search(r"calls made, [1-9]\d* reused", built.stdout)
+
+
+def test_preview_of_an_unknown_name(project: Path) -> None:
+    """An unknown language or task is named with the nearest one."""
+    done = m2l(project, "preview", "eng_Latn", "sumarization")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "BuildError: command line: unknown task 'sumarization'. Did you mean 'summarization'? Available: "
+        "creative_writing, general, question_answering, summarization.\n",
+    )
+
+
+def test_show_tells_a_row_from_its_seed_on(project: Path) -> None:
+    """Seed, operator, variation, turns and every prompt of a row; the first digits of its id are enough."""
+    import polars as pl
+
+    assert m2l(project, "compose").returncode == 0
+    assert m2l(project, "build", "eng_Latn").returncode == 0
+    table = pl.read_parquet(project / "data" / "tables" / "eng_Latn" / "conversation.parquet")
+    row = table.to_dicts()[0]
+    shown = m2l(project, "show", row["row_id"][:10]).stdout
+    assert row["seed_prompt"].splitlines()[0] in shown
+    assert f"operator   {row['task_evol_type']}" in shown
+    assert f"variation  {row['multiturn_evol_type']}" in shown
+    for key, turn in zip(row["request_keys"], row["conversation"], strict=True):
+        assert key in shown
+        assert turn["content"].splitlines()[0] in shown
+    assert shown.count("  prompt   ") == len(row["request_keys"])
+    assert m2l(project, "show", row["row_id"][:10], "--no-prompts").stdout.count("  prompt   ") == 0
+
+
+def test_show_of_no_row(project: Path) -> None:
+    """An id that no row has is one line."""
+    run(project)
+    done = m2l(project, "show", "zzz")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "BuildError: data/tables: no row has an id that begins with 'zzz'. Take one from the column row_id.\n",
+    )
+
+
+def test_check_proves_the_shipped_declarations(project: Path) -> None:
+    """All of conf/ is well, and the coverage of each language is printed."""
+    done = m2l(project, "check")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("conf: all is well (")
+    assert "eng_Latn: 12 operators, 4 variations; seeds: " in done.stdout
+
+
+def test_check_names_every_problem(project: Path) -> None:
+    """Two problems in two files are two lines, and the exit code is 2."""
+    for name, old, new in (("general_deepening", "family: depth", "family: deep"), ("general_constraint", "[general]", "[genral]")):
+        path = project / "conf" / "operator" / f"{name}.yaml"
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    done = m2l(project, "check")
+    assert done.returncode == 2
+    assert "conf/operator/general_constraint.yaml: unknown task 'genral'" in done.stdout
+
+
+def test_summary_is_five_lines(project: Path) -> None:
+    """After a build the summary says what was made, where it lies and what to try next."""
+    assert m2l(project, "summary").returncode == 2
+    run(project)
+    done = m2l(project, "summary")
+    assert len(done.stdout.splitlines()) == 5
+    assert "data/dist" in done.stdout
+    shown = re.search(r"m2l show (\w+)", done.stdout)
+    assert shown is not None
+    assert m2l(project, "show", shown[1]).returncode == 0
+
+
+def test_progress_is_quiet_without_a_terminal(project: Path) -> None:
+    """In a pipe there is no bar: one line about the engine on stderr, one result on stdout."""
+    m2l(project, "compose")
+    done = m2l(project, "build", "eng_Latn")
+    assert done.stderr == "eng_Latn: fake 1\n"
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_ctrl_c_ends_soon_and_keeps_the_work(project: Path) -> None:
+    """An interrupt ends the build within two seconds, with code 130, and says that nothing is lost."""
+    import os
+    import signal
+
+    from tests.conftest import ROOT
+    from tests.test_dvc import SLOW
+
+    (project / "params.yaml").write_text(SLOW)
+    m2l(project, "compose")
+    build = subprocess.Popen(
+        [sys.executable, "-m", "m2l", "build", "eng_Latn"],
+        cwd=project, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    while not (project / "calls.txt").is_file():
+        time.sleep(0.02)
+    build.send_signal(signal.SIGINT)
+    _, stderr = build.communicate(timeout=2)
+    assert build.returncode == 130
+    assert stderr.endswith("Interrupted. All completions up to here are kept; the same command goes on from them.\n")

@@ -1,0 +1,146 @@
+"""What a person does: `dvc repro`, edits, kills, sweeps; the real dvc and the real stages."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.conftest import ROOT, Edit
+from tests.helpers import tree
+from tests.test_errors import m2l
+
+DVC = Path(sys.executable).parent / "dvc"
+OPERATOR = "conf/operator/general_constraint.yaml"
+SLOW = "languages: [eng_Latn]\noverrides: [recipe=starter, engine=fake, engine._target_=tests.helpers.Slow]\n"
+
+
+def environment() -> dict[str, str]:
+    """The environment of the stages: this Python first on the path, and the tests importable."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    """Run dvc and return what it and the stages said; it must succeed."""
+    done = subprocess.run(
+        [DVC, *arguments], cwd=project, capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ran(output: str) -> list[str]:
+    """Return the names of the stages that ran."""
+    return re.findall(r"^Running stage '(.+)':$", output, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def repository(project: Path) -> Path:
+    """The project as a git repository with English and Hindi, built once."""
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    (project / "params.yaml").write_text("languages: [eng_Latn, hin_Deva]\noverrides: [recipe=starter, engine=fake]\n")
+    assert ran(dvc(project, "repro")) == ["compose", "build@eng_Latn", "build@hin_Deva", "assemble"]
+    return project
+
+
+def test_stages_run_only_for_what_changed(repository: Path, edit: Edit) -> None:
+    """Nothing, a touch and a comment run no build; a Hindi prompt runs Hindi alone; a revert restores the bytes."""
+    first = tree(repository / "data" / "dist")
+    assert ran(dvc(repository, "repro")) == []
+    for path in (repository / "conf").rglob("*.yaml"):
+        path.touch()
+    assert ran(dvc(repository, "repro")) == []
+    edit(OPERATOR, "family: constraint", "family: constraint # a comment")
+    assert ran(dvc(repository, "repro")) == ["compose"]
+    text = (repository / OPERATOR).read_text(encoding="utf-8")
+    hindi = re.search(r"hin_Deva: >-\n((?:    .*\n)+)", text)
+    assert hindi is not None
+    edit(OPERATOR, hindi[1], hindi[1] + "    धन्यवाद।\n")
+    output = dvc(repository, "repro")
+    assert ran(output) == ["compose", "build@hin_Deva", "assemble"]
+    assert re.search(r"^hin_Deva: [1-9]\d* calls made, [1-9]\d* reused", output, flags=re.MULTILINE)
+    assert tree(repository / "data" / "dist") != first
+    (repository / OPERATOR).write_text(text, encoding="utf-8")
+    output = dvc(repository, "repro")
+    assert "hin_Deva: 0 calls made" in output
+    assert tree(repository / "data" / "dist") == first
+
+
+def test_a_language_that_is_dropped_leaves_the_dataset(repository: Path) -> None:
+    """Taking a language out of params.yaml takes its rows out, and runs no other language."""
+    (repository / "params.yaml").write_text("languages: [eng_Latn]\noverrides: [recipe=starter, engine=fake]\n")
+    assert ran(dvc(repository, "repro")) == ["compose", "assemble"]
+    full = pl.read_parquet(repository / "data" / "dist" / "full_data" / "train.parquet")
+    assert set(full["language"]) == {"eng_Latn"}
+
+
+def test_kill_9_in_the_middle_of_a_build_loses_nothing(project: Path) -> None:
+    """A build killed at some point, three times, ends in the dataset of a build that was left alone."""
+    (project / "params.yaml").write_text(SLOW)
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    for calls in (5, 40, 90):
+        build = subprocess.Popen(
+            [DVC, "repro"], cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _wait_for_calls(project, calls)
+        build.send_signal(signal.SIGKILL)
+        build.wait()
+        _wait_until_quiet(project)
+    output = dvc(project, "repro")
+    assert "23 of 24" in output or re.search(r"\d+ of 24 conversations kept", output)
+    asked = (project / "calls.txt").read_text(encoding="ascii").split()
+    assert len(set(asked)) == 138
+    assert len(asked) <= 138 + 3
+    killed = tree(project / "data" / "dist")
+    ids = pl.read_parquet(project / "data" / "dist" / "full_data" / "train.parquet")["row_id"]
+    assert ids.n_unique() == len(ids)
+    (project / "cache" / "store.sqlite").unlink()
+    dvc(project, "repro", "--force")
+    assert tree(project / "data" / "dist") == killed
+
+
+def _wait_for_calls(project: Path, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        path = project / "calls.txt"
+        if path.is_file() and len(path.read_text(encoding="ascii").split()) >= number:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the build made no calls")
+
+
+def _wait_until_quiet(project: Path) -> None:
+    """Nobody may write once dvc is dead: the stage dies with it."""
+    time.sleep(0.3)
+    before = (project / "calls.txt").read_bytes()
+    time.sleep(0.3)
+    assert (project / "calls.txt").read_bytes() == before
+
+
+def test_a_sweep_builds_each_variant_apart_and_shares_the_store(project: Path) -> None:
+    """Two settings by Hydra multirun: two datasets; what both ask for is asked once."""
+    done = m2l(project, "sweep", "-m", "recipe.variations_per_instruction=1,2")
+    assert done.returncode == 0, done.stderr
+    table = [line.split() for line in done.stdout.splitlines() if "recipe.variations_per_instruction=" in line]
+    rows = {line[3]: (int(line[0]), int(line[1])) for line in table if line[0].isdigit()}
+    one, two = rows["recipe.variations_per_instruction=1"], rows["recipe.variations_per_instruction=2"]
+    assert one == (138, 0)
+    assert two[0] > 0
+    assert two[1] == 138
+    assert len(list((project / "multirun").glob("*/*/*/dist/full_data/train.parquet"))) == 2
+    assert not (project / "data" / "dist").exists()
+
+
+def test_a_variant_that_fails_is_named_and_the_others_are_built(project: Path) -> None:
+    """A wrong value in a sweep stops that variant with its line, and the command ends with code 2."""
+    done = m2l(project, "sweep", "-m", "recipe.seeds_per_task=1,one")
+    assert done.returncode == 2
+    assert "Expected `int`, got `str`" in done.stdout
+    assert len(list((project / "multirun").glob("*/*/*/dist/full_data/train.parquet"))) == 1
+    assert done.stderr.endswith("BuildError: 1 of 2 variants failed, named above. Correct them and sweep again.\n")

@@ -1,0 +1,262 @@
+"""Bad input: the whole line that a person reads, exit code 2, and before a model loads."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Edit
+
+GGUF = b"GGUF" + b"\0" * 60
+
+
+def m2l(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a project, with a pipe for a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "m2l", *arguments],
+        cwd=project, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def write(file: str, content: str | bytes) -> Callable[[Path], None]:
+    """Return what writes a file of a project."""
+
+    def act(project: Path) -> None:
+        data = content if isinstance(content, bytes) else content.encode()
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_bytes(data)
+
+    return act
+
+
+def replace(file: str, old: str, new: str) -> Callable[[Path], None]:
+    """Return what replaces a text in a file of a project."""
+
+    def act(project: Path) -> None:
+        text = (project / file).read_text(encoding="utf-8")
+        assert old in text
+        (project / file).write_text(text.replace(old, new), encoding="utf-8")
+
+    return act
+
+
+def remove(file: str) -> Callable[[Path], None]:
+    """Return what removes a file of a project."""
+    return lambda project: (project / file).unlink()
+
+
+TASKS = "creative_writing, general, question_answering, summarization"
+MODEL = "cache/models/gemma-3-270m-q4_k_m.gguf"
+GET = "Get it with `m2l model get gemma3_270m`."
+SEEDS = "data/seeds/starter/eng_Latn.jsonl"
+DEEPENING = "conf/operator/general_deepening.yaml"
+
+CASES = {
+    "unknown language": (
+        write("params.yaml", "languages: [eng_Latin]\noverrides: [engine=fake]\n"),
+        [],
+        "ConfigError: params.yaml: unknown language 'eng_Latin'. Did you mean 'eng_Latn'? Available: *",
+    ),
+    "unknown operator in a recipe": (
+        replace("conf/recipe/starter.yaml", "- general_deepening", "- general_deepning"),
+        [],
+        "ConfigError: conf/recipe/starter.yaml: unknown operator 'general_deepning'. Did you mean "
+        "'general_deepening'? Available: *",
+    ),
+    "unknown operator on the command line": (
+        None,
+        ["operator=[general_deepning]"],
+        "ConfigError: override 'operator=[general_deepning]': unknown operator 'general_deepning'. Did you mean "
+        "'general_deepening'? Available: *",
+    ),
+    "unknown task of an operator": (
+        replace(DEEPENING, "[general]", "[generale]"),
+        [],
+        f"ConfigError: {DEEPENING}: unknown task 'generale'. Did you mean 'general'? Available: {TASKS}.",
+    ),
+    "unknown key": (
+        replace(DEEPENING, "family: depth", "famly: depth"),
+        [],
+        f"ConfigError: {DEEPENING}: unknown key 'famly'. Did you mean 'family'? Available: applies_to, family, prompt.",
+    ),
+    "unknown key of a filter": (
+        replace("conf/filter/length.yaml", "max_words", "max_word"),
+        [],
+        "ConfigError: conf/filter/length.yaml: unknown key 'max_word'. Did you mean 'max_words'? Available: "
+        "max_words, min_assistant_words, min_user_words.",
+    ),
+    "missing key": (
+        replace(DEEPENING, "family: depth\n", ""),
+        [],
+        f"ConfigError: {DEEPENING}: it missing required field `family`. Correct it there.",
+    ),
+    "wrong type": (
+        replace("conf/recipe/starter.yaml", "seeds_per_task: 2", "seeds_per_task: two"),
+        [],
+        "ConfigError: conf/recipe/starter.yaml: Expected `int`, got `str` - at `seeds_per_task`. Correct it there.",
+    ),
+    "wrong type on the command line": (
+        None,
+        ["model.sampling.temperature=hot"],
+        "ConfigError: conf/model/gemma3_270m.yaml with model.sampling.temperature=hot: Expected `float`, got `str` - at "
+        "`sampling.temperature`. Correct it there.",
+    ),
+    "forgotten header": (
+        write("conf/operator/mine.yaml", "# @package operator.other\nfamily: depth\n"),
+        [],
+        "ConfigError: conf/operator/mine.yaml: the first line is '# @package operator.other'. "
+        "Make it '# @package operator.mine'.",
+    ),
+    "malformed YAML": (
+        replace(DEEPENING, "family: depth", "family: [depth"),
+        [],
+        f"ConfigError: {DEEPENING}:*. Correct the YAML.",
+    ),
+    "environment in a prompt": (
+        replace(DEEPENING, "Keep its topic", "${oc.env:HOME} Keep its topic"),
+        [],
+        "ConfigError: conf.operator.general_deepening.prompt.eng_Latn: 'oc.env' makes a build depend on the "
+        "machine or the moment. Write the value out.",
+    ),
+    "missing template variable": (
+        replace(DEEPENING, "Keep its topic", "Keep {{ topik }}"),
+        [],
+        f"TemplateError: {DEEPENING}: prompt.eng_Latn: unknown template variable 'topik'. Available: language.",
+    ),
+    "malformed template": (
+        replace(DEEPENING, "Keep its topic", "Keep {{ topic"),
+        [],
+        f"TemplateError: {DEEPENING}: prompt.eng_Latn: line * of the template: *. Correct the template.",
+    ),
+    "missing variable of a frame": (
+        replace("conf/frame/completion.yaml", "{{ instruction }}\n    {{ labels.evolved }}", "{{ instruktion }}"),
+        [],
+        "TemplateError: conf/frame: evolve.template: unknown template variable 'instruktion'. "
+        "Did you mean 'instruction'? Available: instruction, labels, language, prompt, shots.",
+    ),
+    "missing seed file": (
+        remove(SEEDS),
+        [],
+        f"SeedError: {SEEDS}: No such file or directory. Write it, one JSON object a line, or drop eng_Latn.",
+    ),
+    "empty seed file": (
+        write(SEEDS, " \n"),
+        [],
+        f"SeedError: {SEEDS}: empty. Write seeds, one JSON object a line, or drop eng_Latn.",
+    ),
+    "malformed seed file": (
+        write(SEEDS, "task,instruction\ngeneral,Hello\n"),
+        [],
+        f"SeedError: {SEEDS}:2: no usable seed for eng_Latn among 2 rows; the first: {SEEDS}:1: not JSON. "
+        "Add seeds for it.",
+    ),
+    "no seed of a task": (
+        write(SEEDS, '{"task": "general", "instruction": "Say hello.", "response": "Good morning to you."}\n'),
+        [],
+        "ConfigError: data/seeds: no seed of task 'creative_writing' in eng_Latn. Add one, or drop the task.",
+    ),
+    "missing model": (
+        None,
+        ["engine=llama"],
+        f"ModelError: {MODEL}: no model file (No such file or directory). {GET}",
+    ),
+    "model that is no GGUF": (
+        write(MODEL, b"<html>not found</html>"),
+        ["engine=llama"],
+        f"ModelError: {MODEL}: no GGUF file (it begins with b'<htm'). {GET}",
+    ),
+    "truncated model": (
+        write(MODEL, GGUF),
+        ["engine=llama"],
+        f"ModelError: {MODEL}: truncated, 64 bytes of 253113024. {GET}",
+    ),
+    "model of another sha256": (
+        write(MODEL, GGUF),
+        ["engine=llama", "model.size=64"],
+        f"ModelError: {MODEL}: sha256 is {hashlib.sha256(GGUF).hexdigest()[:12]}..., conf/model/gemma3_270m.yaml declares a5fd3b62230a... {GET}",
+    ),
+    "no params.yaml": (
+        remove("params.yaml"),
+        [],
+        "ConfigError: params.yaml: missing. Restore it with `git checkout params.yaml`.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_line_and_exit_code_2(project: Path, name: str) -> None:
+    """Each kind of bad input stops `m2l plan` with the line that says where, what and what to do."""
+    spoil, arguments, expected = CASES[name]
+    if spoil is not None:
+        spoil(project)
+    done = m2l(project, "plan", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_like(done.stderr, expected + "\n")
+    assert not (project / "data" / "tables").exists()
+
+
+def assert_like(text: str, pattern: str) -> None:
+    """Assert that `text` is `pattern`, in which each * stands for anything on that line."""
+    import re
+
+    regex = "[^\n]*".join(re.escape(part) for part in pattern.split("*"))
+    assert re.fullmatch(regex, text), f"{text!r} is not like {pattern!r}"
+
+
+def test_outside_a_project(tmp_path: Path) -> None:
+    """A command in a folder that is no project says so."""
+    done = m2l(tmp_path, "plan")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"ConfigError: {tmp_path}: no m2l project here (no conf/config.yaml). Change into a clone of the project.\n"
+    )
+
+
+def test_bad_seed_rows_are_put_aside_and_counted(project: Path, edit: Edit) -> None:
+    """Malformed rows among good ones stop nothing; they are kept with their place and reason, and counted."""
+    import polars as pl
+
+    from tests.helpers import run
+
+    path = project / SEEDS
+    path.write_text(path.read_text(encoding="utf-8") + '{"task": "general"\n{"task": "general"}\n', encoding="utf-8")
+    run(project)
+    aside = pl.read_parquet(project / "data" / "dist" / "quarantined" / "train.parquet")
+    assert aside.select("where", "reason").rows() == [
+        (f"{SEEDS}:18", "not JSON"),
+        (f"{SEEDS}:19", "instruction is missing, empty or no text"),
+    ]
+
+
+def test_an_old_store_is_named_and_not_touched(project: Path) -> None:
+    """A store of another version is neither read as if it were ours nor overwritten."""
+    import sqlite3
+
+    path = project / "cache" / "store.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=7")
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    before = path.read_bytes()
+    done = m2l(project, "plan")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"StoreError: {path}: written with store version 7, this m2l reads 1. "
+        "Use the m2l that wrote it, or move the file away to begin anew.\n"
+    )
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_store_is_named(project: Path) -> None:
+    """A file that is no database is one line, too."""
+    path = project / "cache" / "store.sqlite"
+    path.write_bytes(b"this is no database, however long it may be" * 40)
+    done = m2l(project, "plan")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"StoreError: {path}: file is not a database. Move the file away; the next run makes a new store.\n",
+    )

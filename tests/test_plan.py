@@ -1,0 +1,74 @@
+"""The plan says beforehand what the build then does."""
+
+import json
+from pathlib import Path
+
+from m2l import build, plan
+from tests.conftest import Edit
+from tests.helpers import compose
+from tests.test_errors import m2l
+
+OPERATOR = "conf/operator/summarization_constraint.yaml"
+
+
+def plans(project: Path, *overrides: str) -> plan.Count:
+    """Return the totals of English, as the engine of the tests would see them."""
+    return plan.plan(project, compose(project, *overrides))[0].total
+
+
+def test_the_plan_of_an_edit_is_what_the_build_makes(project: Path, edit: Edit) -> None:
+    """Calls to make, and those that hang on them, are together the calls that the build makes."""
+    _build(project)
+    assert plans(project) == plan.Count(reused=138, made=0, hanging=0)
+    edit(OPERATOR, "a strict form", "a very strict form")
+    planned = plans(project)
+    made = _build(project)
+    assert planned.made == 2
+    assert planned.made + planned.hanging == made
+    assert planned.reused + made == 138
+    assert plans(project).made == 0
+
+
+def test_a_first_plan_counts_every_call(project: Path) -> None:
+    """With an empty store nothing is reused, and only the first round is sure."""
+    planned = plans(project)
+    assert (planned.reused, planned.made) == (0, 24)
+    assert planned.made + planned.hanging == _build(project)
+
+
+def test_a_plan_writes_nothing(project: Path) -> None:
+    """Neither the store nor a slice nor a table is made."""
+    before = sorted(path for path in project.rglob("*") if path.is_file())
+    assert m2l(project, "plan").returncode == 0
+    assert sorted(path for path in project.rglob("*") if path.is_file()) == before
+
+
+def test_the_leaf_that_changed_is_named(project: Path, edit: Edit) -> None:
+    """The plan says which declaration moved, from what to what, and why a language is visited."""
+    assert m2l(project, "compose").returncode == 0
+    assert m2l(project, "build", "eng_Latn").returncode == 0
+    assert "eng_Latn: up to date; calls: 0 to make, 138 reused" in m2l(project, "plan").stdout
+    edit("conf/operator/general_constraint.yaml", "family: constraint", "family: depth")
+    lines = m2l(project, "plan").stdout.splitlines()
+    assert lines[0].startswith("eng_Latn: changed; calls: 2 to make + ")
+    assert "    operator.general_constraint.family: 'constraint' -> 'depth'" in lines
+
+
+def test_json_for_scripts(project: Path) -> None:
+    """`--json` prints one object with the totals and every language."""
+    found = json.loads(m2l(project, "plan", "--json").stdout)
+    assert (found["made"], found["reused"]) == (24, 0)
+    assert found["languages"][0]["language"] == "eng_Latn"
+    assert found["languages"][0]["reason"] == "first_run"
+
+
+def test_leaves_of_two_trees() -> None:
+    """Each leaf that differs, by its path, once."""
+    before = {"a": {"b": 1, "c": [1, 2]}, "d": "x"}
+    after = {"a": {"b": 2, "c": [1, 3]}, "e": "y"}
+    assert list(plan.leaves(before, after)) == ["a.b: 1 -> 2", "a.c.1: 2 -> 3", "d: 'x' -> None", "e: None -> 'y'"]
+
+
+def _build(project: Path) -> int:
+    reports, _ = build.run_all(project, compose(project), tables=build.TABLES, dist=build.DIST)
+    return reports["eng_Latn"].made
