@@ -202,7 +202,9 @@ def _convert(value: Any, kind: type[T], where: str) -> T:
         if found:
             known = _fields_at(kind, found[2] or "")
             raise ConfigError(unknown(where, "key", found[1], known)) from err
-        raise ConfigError(f"{where}: {message.replace('`$.', '`').replace('Object', 'it')}. Correct it there.") from err
+        hint = " Quote a text that holds a colon and a space." if "Expected `str`, got `object`" in message else ""
+        message = message.replace("`$.", "`").replace("Object", "it")
+        raise ConfigError(f"{where}: {message}. Correct it there.{hint}") from err
 
 
 def _fields_at(kind: Any, path: str) -> list[str]:
