@@ -124,7 +124,7 @@ class Prompts:
             model=identity.content,
             chat_template=None if isinstance(prompt, str) else identity.chat_template,
             backend=identity.backend,
-            sampling=self.piece.model.sampling,
+            sampling=self.piece.sampling,
             max_tokens=max_tokens,
             stop=stop,
         )

@@ -31,6 +31,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `dry_` parameters discourage a token that would go on with a sequence of the prompt or
     the answer which has been repeated for more than `dry_allowed_length` tokens (DRY, by
     p-e-w, as llama.cpp has it): it keeps small models from copying; `dry_multiplier` 0 turns it off.
+    Tokens are those of the text's language: a slice has its own `dry_allowed_length`.
     """
 
     temperature: float

@@ -183,6 +183,9 @@ def _slice(root: Path, conf: Config, name: str, identity: ModelIdentity, factor:
         model=conf.model,
         identity=identity,
         engine=conf.engine,
+        sampling=msgspec.structs.replace(
+            conf.model.sampling, dry_allowed_length=round(conf.model.sampling.dry_allowed_length * factor)
+        ),
         max_tokens=MaxTokens(**budget),
         variations_per_instruction=conf.recipe.variations_per_instruction,
         seeds=used,

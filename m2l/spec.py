@@ -241,6 +241,7 @@ class Slice(Spec):
     model: Model
     identity: ModelIdentity
     engine: Target
+    sampling: SamplingParams
     max_tokens: MaxTokens
     variations_per_instruction: int
     seeds: tuple[Seed, ...]

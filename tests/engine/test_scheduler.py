@@ -1,0 +1,180 @@
+"""Continuous batching, over a decoder that really holds tokens and notices every wrong copy."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m2l.engine.scheduler import Job, Scheduler
+from m2l.records import Completion, FinishReason
+
+END = 0
+ALPHABET = "abcdefgh éö水"
+
+
+class Held:
+    """A decoder whose next token follows from all that its slot holds."""
+
+    def __init__(self, n_slots: int, n_ctx: int = 60) -> None:
+        self.n_slots, self.n_ctx = n_slots, n_ctx
+        self.slots: list[list[int]] = [[] for _ in range(n_slots)]
+        self.rows: list[int] = []
+        self.evaluated = 0
+
+    def copy(self, source: int, target: int) -> None:
+        """Copy a slot whole."""
+        assert source != target
+        self.slots[target] = list(self.slots[source])
+
+    def trim(self, slot: int, length: int) -> None:
+        """Cut a slot."""
+        assert length <= len(self.slots[slot])
+        del self.slots[slot][length:]
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
+        """Extend a slot by a prompt."""
+        assert len(self.slots[slot]) == start
+        assert tokens
+        self.slots[slot] += tokens
+        self.evaluated += len(tokens)
+        return following(self.slots[slot])
+
+    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
+        """Extend the first slots by a token each."""
+        assert len(set(jobs)) == len(jobs) <= self.n_slots
+        self.rows.append(len(tokens))
+        result = []
+        for slot, (token, position) in enumerate(zip(tokens, positions, strict=True)):
+            assert len(self.slots[slot]) == position < self.n_ctx
+            self.slots[slot].append(token)
+            result.append(following(self.slots[slot]))
+        return result
+
+    def is_end(self, token: int) -> bool:
+        """Token 0 ends an answer."""
+        return token == END
+
+    def piece(self, token: int) -> bytes:
+        """A byte a token, so that characters span tokens."""
+        data = ALPHABET.encode()
+        return data[token % len(data) : token % len(data) + 1]
+
+
+def following(held: Sequence[int]) -> int:
+    """Return a token that depends on every one before it."""
+    value = 7
+    for token in held:
+        value = (value * 31 + token + 1) % 1_000_003
+    return value % 23
+
+
+def alone(job: Job, n_ctx: int) -> Completion:
+    """Return what a job gives by itself, one token after the other: the reference."""
+    decoder = Held(1, n_ctx)
+    history, data = list(job.tokens), b""
+    for count in range(1, job.max_tokens + 1):
+        token = following(history)
+        if token == END:
+            return _done(job, data, count, FinishReason.STOP)
+        data += decoder.piece(token)
+        ends = [data.find(stop) for stop in job.stop if stop in data]
+        if ends:
+            return _done(job, data[: min(ends)], count, FinishReason.STOP)
+        history.append(token)
+    return _done(job, data, job.max_tokens, FinishReason.LENGTH)
+
+
+def _done(job: Job, data: bytes, count: int, reason: FinishReason) -> Completion:
+    text = data.decode("utf-8", errors="ignore")
+    return Completion(text=text, finish_reason=reason, prompt_tokens=len(job.tokens), completion_tokens=count)
+
+
+prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=12), min_size=0, max_size=25)
+stops = st.lists(st.sampled_from([b"ab", b"c", "é".encode(), b"hg", b"zzz"]), max_size=2).map(tuple)
+
+
+@given(prompts, st.integers(1, 6), st.integers(1, 20), stops, st.randoms())
+@settings(max_examples=200, deadline=None)
+def test_every_job_ends_once_as_if_it_were_alone(
+    tokens: list[list[int]], n_slots: int, max_tokens: int, stop: tuple[bytes, ...], rng: object
+) -> None:
+    """Slots, order and neighbours change no answer; each job is answered once; never more rows than slots."""
+    jobs = [Job(index, prompt, max_tokens, stop) for index, prompt in enumerate(tokens)]
+    rng.shuffle(jobs)  # type: ignore[attr-defined]
+    decoder = Held(n_slots)
+    found = list(Scheduler(decoder).run(jobs))
+    assert len(found) == len(jobs)
+    assert dict(found) == {job.index: alone(job, decoder.n_ctx) for job in jobs}
+    assert all(rows <= n_slots for rows in decoder.rows)
+
+
+@given(prompts, st.integers(1, 6))
+@settings(deadline=None)
+def test_what_prompts_share_is_evaluated_once(tokens: list[list[int]], n_slots: int) -> None:
+    """Tokens evaluated are the nodes of the prompts' prefix tree, and one more for a prompt that was all held."""
+    decoder = Held(n_slots)
+    list(Scheduler(decoder).run([Job(index, prompt, 3, ()) for index, prompt in enumerate(tokens)]))
+    nodes = {tuple(prompt[:end]) for prompt in tokens for end in range(1, len(prompt) + 1)}
+    assert decoder.evaluated <= len(nodes) + len(tokens)
+    assert decoder.evaluated >= len({tuple(prompt) for prompt in tokens})
+    long = [[1, 2] * 10 + [number] for number in range(1, 9)]
+    shared = Held(n_slots)
+    list(Scheduler(shared).run([Job(index, prompt, 3, ()) for index, prompt in enumerate(long)]))
+    assert shared.evaluated == 20 + 8
+
+
+@given(prompts, prompts, st.integers(1, 6))
+@settings(deadline=None)
+def test_a_second_round_builds_on_the_first(first: list[list[int]], second: list[list[int]], n_slots: int) -> None:
+    """One scheduler, two rounds: answers stay right, and what a slot still holds is not evaluated again."""
+    decoder = Held(n_slots)
+    scheduler = Scheduler(decoder)
+    for round_ in (first, second):
+        jobs = [Job(index, prompt, 5, ()) for index, prompt in enumerate(round_)]
+        assert dict(scheduler.run(jobs)) == {job.index: alone(job, decoder.n_ctx) for job in jobs}
+
+
+def test_a_conversation_that_goes_on_costs_its_new_turn() -> None:
+    """A prompt that begins with all that a slot holds is evaluated from there on."""
+    decoder = Held(4)
+    scheduler = Scheduler(decoder)
+    [(_, _)] = scheduler.run([Job(0, [1, 2, 3, 4, 5, 6], 1, ())])
+    before = decoder.evaluated
+    list(scheduler.run([Job(0, [1, 2, 3, 4, 5, 6, 2, 2], 1, ())]))
+    assert decoder.evaluated - before == 2
+
+
+def test_short_jobs_pass_an_early_long_one() -> None:
+    """A long job in one slot does not hold up short ones that come after it."""
+    decoder = Held(2)
+    jobs = [Job(0, [1], 50, ()), *(Job(n, [2, n], 3, ()) for n in range(1, 9))]
+    assert alone(jobs[0], 60).completion_tokens > 24
+    order = [index for index, _ in Scheduler(decoder).run(jobs)]
+    assert order[-1] == 0
+    assert len(decoder.rows) <= 50
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([], "the prompt has no token"),
+        ([1] * 55, "context overflow: 55 prompt + 10 answer tokens exceed n_ctx 60"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(tokens: list[int], message: str) -> None:
+    """An empty or oversize prompt is a completion with an error, without a decode, and the others go on."""
+    decoder = Held(2)
+    found = dict(Scheduler(decoder).run([Job(0, tokens, 10, ()), Job(1, [1, 2], 10, ())]))
+    assert (found[0].finish_reason, found[0].error) == (FinishReason.ERROR, message)
+    assert found[1] == alone(Job(1, [1, 2], 10, ()), 60)
+    assert decoder.evaluated == 2
+
+
+def test_counts_say_what_was_done() -> None:
+    """Prompt tokens, those evaluated, and tokens written."""
+    scheduler = Scheduler(Held(3))
+    found = dict(scheduler.run([Job(n, [1, 2, 3, n], 4, ()) for n in range(1, 6)]))
+    assert scheduler.counts.prompt == 20
+    assert scheduler.counts.evaluated == 3 + 5
+    assert scheduler.counts.written == sum(completion.completion_tokens for completion in found.values())
