@@ -144,12 +144,14 @@ def standing(store: Store, requests: Sequence[Request], piece: Slice) -> dict[st
     """
     n_ctx = int(piece.engine.get("n_ctx", 0))
     found = store.get(requests)
-    for request in requests:
-        completion = found.get(request.key)
-        if completion is not None and completion.finish_reason is FinishReason.ERROR:
-            if completion.prompt_tokens + request.max_tokens <= n_ctx:
-                del found[request.key]
-    return found
+    return {
+        request.key: completion
+        for request in requests
+        if (completion := found.get(request.key)) is not None
+        and (
+            completion.finish_reason is not FinishReason.ERROR or completion.prompt_tokens + request.max_tokens > n_ctx
+        )
+    }
 
 
 def write_drafts(piece: Slice, runner: Runner) -> Drafts:

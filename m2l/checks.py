@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from m2l import config, slices
 from m2l.engine.base import Engine
 from m2l.errors import ConfigError, M2LError
-from m2l.spec import Config, Slice
+from m2l.spec import Slice
 
 
 def check(root: Path) -> Iterator[str]:
@@ -20,11 +21,11 @@ def check(root: Path) -> Iterator[str]:
     problems: list[str] = []
     overrides = config.effective_overrides(config.read_params(root), [])
     for recipe in config.options(root, "recipe"):
-        _try(problems, lambda name=recipe: config.compose(root, [f"recipe={name}"]))
+        _try(problems, partial(config.compose, root, [f"recipe={recipe}"]))
     for model in config.options(root, "model"):
-        _try(problems, lambda name=model: config.compose(root, [*overrides, f"model={name}"]))
+        _try(problems, partial(config.compose, root, [*overrides, f"model={model}"]))
     for engine in config.options(root, "engine"):
-        _try(problems, lambda name=engine: _engine(config.compose(root, [*overrides, f"engine={name}"])))
+        _try(problems, partial(_engine, root, [*overrides, f"engine={engine}"]))
     everything = [f"{group}=[{','.join(config.options(root, group))}]" for group in (*config.NAMED, *config.TARGETS)]
     pieces: list[Slice] = []
     for frame in config.options(root, "frame"):
@@ -55,8 +56,8 @@ def _try(problems: list[str], attempt: Callable[[], object]) -> None:
         problems.append(str(err))
 
 
-def _engine(conf: Config) -> None:
-    config.load_class(conf.engine, Engine, where="conf/engine")
+def _engine(root: Path, overrides: list[str]) -> None:
+    config.load_class(config.compose(root, overrides).engine, Engine, where="conf/engine")
 
 
 def _coverage(pieces: dict[str, Slice]) -> Iterator[str]:

@@ -26,7 +26,7 @@ NAMED_GROUPS = (*NAMED, *TARGETS)
 T = TypeVar("T")
 
 
-class Params(spec.Spec):
+class Params(spec.Spec, frozen=True):
     """`params.yaml`: the languages that `dvc repro` builds, and Hydra overrides for all else."""
 
     languages: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Step 1: every operator of its task evolves every seed instruction, and each is answered; see `pipeline` for the way."""
+"""Step 1: every operator of its task evolves every seed instruction; `pipeline` walks the way."""
 
 from m2l.draft import Draft
 from m2l.spec import Slice

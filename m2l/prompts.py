@@ -1,6 +1,6 @@
 """Requests of one slice: directives, frames and worked examples rendered for its language."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from m2l import templates
 from m2l.draft import Draft
@@ -106,9 +106,9 @@ class Prompts:
             )
         return dialogues[family]
 
-    def _request(self, name: str, step: FrameStep, values: dict[str, object], max_tokens: int) -> Request:
+    def _request(self, name: str, step: FrameStep, values: Mapping[str, object], max_tokens: int) -> Request:
         where = f"frame.{name}"
-        text = templates.render(step.template, self._common | values, where=where)
+        text = templates.render(step.template, {**self._common, **values}, where=where)
         stop = tuple(_render_stop(stop, self._common, where) for stop in step.stop)
         if self.piece.frame.kind == "chat":
             return self._chat((Turn("user", text),), max_tokens, stop)
@@ -130,5 +130,5 @@ class Prompts:
         )
 
 
-def _render_stop(stop: str, values: dict[str, object], where: str) -> str:
+def _render_stop(stop: str, values: Mapping[str, object], where: str) -> str:
     return stop if "{{" not in stop else "\n" * stop.startswith("\n") + templates.render(stop, values, where=where)

@@ -36,11 +36,11 @@ class SeedSource(ABC):
         aside: list[Quarantined] = []
         where = str(language)
         total = 0
+        other = {path.stem for path in (root / "conf" / "task").glob("*.yaml")} - tasks.keys()
         for where, raw in self.rows(root, language):
             total += 1
-            if isinstance(raw, dict) and isinstance(raw.get("task"), str) and raw["task"] not in tasks:
-                if (root / "conf" / "task" / f"{raw['task']}.yaml").is_file():
-                    continue
+            if isinstance(raw, dict) and raw.get("task") in other:
+                continue
             seed, reason = self._seed(raw, language, tasks)
             if seed is not None and seed.seed_id in seeds:
                 seed, reason = None, "the same instruction stands above"

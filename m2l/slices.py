@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -210,7 +210,7 @@ def _of_task(seeds: list[Seed], task: str) -> list[Seed]:
     return [seed for seed in seeds if seed.task == task]
 
 
-def _directive(forms: dict[str, str], language: str, values: dict[str, object], where: str) -> str:
+def _directive(forms: dict[str, str], language: str, values: Mapping[str, object], where: str) -> str:
     key = language if language in forms else ENGLISH
     if key not in forms:
         raise ConfigError(f"{where}: prompt has no form in {language} or {ENGLISH}. Add one.")

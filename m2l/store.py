@@ -29,7 +29,8 @@ _CREATE = (
     """,
     """
     CREATE TABLE IF NOT EXISTS runs (
-        model TEXT NOT NULL, backend TEXT NOT NULL, calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL
+        model TEXT NOT NULL, backend TEXT NOT NULL,
+        calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL
     )
     """,
 )

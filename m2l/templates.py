@@ -49,8 +49,16 @@ def render(source: str, values: Mapping[str, object], *, where: str) -> str:
     """
     try:
         return _compiled(source).render(values).strip()
+    except jinja2.TemplateSyntaxError as err:
+        raise _syntax(err, where) from err
     except jinja2.TemplateError as err:
-        raise TemplateError(f"{where}: {err.message or type(err).__name__}. Correct the template.") from err
+        message = (err.message or type(err).__name__).rstrip(".")
+        raise TemplateError(f"{where}: {message}. Correct the template.") from err
+
+
+def _syntax(err: jinja2.TemplateSyntaxError, where: str) -> TemplateError:
+    message = (err.message or "").rstrip(".")
+    return TemplateError(f"{where}: line {err.lineno} of the template: {message}. Correct the template.")
 
 
 def render_chat(template: str, messages: Sequence[Mapping[str, str]], *, bos: str, eos: str) -> str:

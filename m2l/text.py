@@ -7,6 +7,8 @@ import icu4py.breakers as breakers
 import regex
 
 _LETTER = regex.compile(r"[\p{L}\p{N}]")
+_READ = regex.compile(r"[\p{L}\p{M}\p{N}]")
+_HARAKAT = regex.compile(r"[\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06ED]")
 _CONTROL = regex.compile(r"[\p{Cc}\p{Cs}\p{Co}\p{Cn}]")
 _SPACE = regex.compile(r"\s+")
 
@@ -27,13 +29,18 @@ def words(text: str, locale: str = "en") -> tuple[str, ...]:
 
 
 def fold(text: str) -> str:
-    """Return `text` in NFKC, case-folded, letters and digits alone: the form in which copies are compared."""
-    return "".join(_LETTER.findall(unicodedata.normalize("NFKC", text).casefold()))
+    """Return `text` in NFKC, case-folded, without punctuation and spaces: the form in which copies are compared.
+
+    Vowel signs stay, for they are letters to a reader of an Indic script; the optional
+    vowel points of Arabic go.
+    """
+    normal: str = _HARAKAT.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(_READ.findall(normal))
 
 
 def clean(text: str) -> str:
     """Return `text` without control characters and with single spaces, for the detectors."""
-    return _SPACE.sub(" ", _CONTROL.sub(" ", text)).strip()
+    return str(_SPACE.sub(" ", _CONTROL.sub(" ", text))).strip()
 
 
 def script_share(text: str, script: str) -> float:

@@ -47,3 +47,8 @@ def copy_project(root: Path) -> None:
     (root / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", root / ".dvc" / "config")
     (root / "cache" / "models").mkdir(parents=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--approve` rewrites the golden prompts."""
+    parser.addoption("--approve", action="store_true", help="rewrite tests/golden after a deliberate change")

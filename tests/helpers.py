@@ -11,7 +11,6 @@ from m2l.engine.fake import sample_words
 from m2l.records import Completion, Request
 from m2l.spec import Slice
 
-
 NO_MODEL = ModelFile(name="counting", path=None)
 
 
@@ -32,12 +31,12 @@ class Counting(Engine):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         for index, request in enumerate(requests):
             if self.limit is not None and len(self.requests) >= self.limit:
-                raise PowerCut
+                raise PowerCutError
             self.requests.append(request)
             yield index, sample_words(request)
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     """The process ends here."""
 
 

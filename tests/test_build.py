@@ -11,7 +11,7 @@ from m2l.errors import BuildError, StoreError
 from m2l.records import Completion, FinishReason, Request
 from m2l.store import Store
 from tests.conftest import Edit
-from tests.helpers import Counting, PowerCut, compose, piece, run, tree
+from tests.helpers import Counting, PowerCutError, compose, piece, run, tree
 
 OPERATOR = "conf/operator/general_deepening.yaml"
 
@@ -129,7 +129,7 @@ def test_a_crash_after_k_completions_costs_the_rest_and_no_more(project: Path, l
     whole = run(project)
     expected = tree(project / "data" / "tables")
     (project / "cache" / "store.sqlite").unlink()
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         run(project, limit=limit)
     assert len(run(project)) == len(whole) - limit
     assert tree(project / "data" / "tables") == expected
@@ -166,7 +166,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(project: Path) -> None:
     store.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "__init__", small)
-        with pytest.raises(StoreError, match=r"the disk is full; all completions up to here are kept\. Free some space"):
+        with pytest.raises(
+            StoreError, match=r"the disk is full; all completions up to here are kept\. Free some space"
+        ):
             build.build(project, composed.slices["eng_Latn"], engine=engine)
     with Store(project / build.STORE, readonly=True) as kept:
         there = len(kept)

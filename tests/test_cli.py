@@ -88,7 +88,10 @@ def test_check_proves_the_shipped_declarations(project: Path) -> None:
 
 def test_check_names_every_problem(project: Path) -> None:
     """Two problems in two files are two lines, and the exit code is 2."""
-    for name, old, new in (("general_deepening", "family: depth", "family: deep"), ("general_constraint", "[general]", "[genral]")):
+    for name, old, new in (
+        ("general_deepening", "family: depth", "family: deep"),
+        ("general_constraint", "[general]", "[genral]"),
+    ):
         path = project / "conf" / "operator" / f"{name}.yaml"
         path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     done = m2l(project, "check")

@@ -37,7 +37,9 @@ def test_the_columns_are_those_of_the_paper_then_ours(dist: Path) -> None:
 
 def test_each_config_holds_the_one_before(dist: Path) -> None:
     """seed_data is part of seed_evol_data, which is part of full_data; each row's parent is a row of the tables."""
-    ids = [set(pl.read_parquet(dist / n / "train.parquet")["row_id"]) for n in ("seed_data", "seed_evol_data", "full_data")]
+    ids = [
+        set(pl.read_parquet(dist / n / "train.parquet")["row_id"]) for n in ("seed_data", "seed_evol_data", "full_data")
+    ]
     assert ids[0] < ids[1] < ids[2]
     full = pl.read_parquet(dist / "full_data" / "train.parquet")
     seeds = set(full.filter(pl.col("kind") == "seed")["row_id"])

@@ -102,8 +102,8 @@ CASES = {
     "wrong type on the command line": (
         None,
         ["model.sampling.temperature=hot"],
-        "ConfigError: conf/model/gemma3_270m.yaml with model.sampling.temperature=hot: Expected `float`, got `str` - at "
-        "`sampling.temperature`. Correct it there.",
+        "ConfigError: conf/model/gemma3_270m.yaml with model.sampling.temperature=hot: Expected `float`, got `str` "
+        "- at `sampling.temperature`. Correct it there.",
     ),
     "forgotten header": (
         write("conf/operator/mine.yaml", "# @package operator.other\nfamily: depth\n"),
@@ -177,7 +177,8 @@ CASES = {
     "model of another sha256": (
         write(MODEL, GGUF),
         ["engine=llama", "model.size=64"],
-        f"ModelError: {MODEL}: sha256 is {hashlib.sha256(GGUF).hexdigest()[:12]}..., conf/model/gemma3_270m.yaml declares a5fd3b62230a... {GET}",
+        f"ModelError: {MODEL}: sha256 is {hashlib.sha256(GGUF).hexdigest()[:12]}..., conf/model/gemma3_270m.yaml "
+        f"declares a5fd3b62230a... {GET}",
     ),
     "no params.yaml": (
         remove("params.yaml"),

@@ -61,7 +61,9 @@ def test_any_flipped_byte_of_an_entry_is_noticed(byte: bytes, place: int) -> Non
             store.put(request("b"), answer("two"))
         connection = sqlite3.connect(path)
         column = ("request", "completion")[place % 2]
-        value = bytearray(connection.execute(f"SELECT {column} FROM completions WHERE key=?", [request("a").key]).fetchone()[0])
+        value = bytearray(
+            connection.execute(f"SELECT {column} FROM completions WHERE key=?", [request("a").key]).fetchone()[0]
+        )
         changed = value[place % len(value)] != byte[0]
         value[place % len(value)] = byte[0]
         connection.execute(f"UPDATE completions SET {column}=? WHERE key=?", [bytes(value), request("a").key])

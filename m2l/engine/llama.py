@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import msgspec
@@ -29,7 +30,7 @@ _DRY_RANGE = 4096
 _messages: list[str] = []
 
 
-@llama_cpp.llama_log_callback
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _log(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
     if level >= 3:
         _messages.append(text.decode("utf-8", errors="replace").strip())
@@ -147,7 +148,7 @@ class _LlamaDecoder:
             raise EngineError(f"{engine.describe()}: no context ({_reason()}). Lower engine.n_slots or engine.n_ctx.")
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(params.n_batch, 0, 1)
-        self._samplers: dict[int, ctypes.c_void_p] = {}
+        self._samplers: dict[int, Any] = {}
         self._requests: Sequence[Request] = ()
         self._prompts: dict[int, list[int]] = {}
         self._pieces: dict[int, bytes] = {}
@@ -246,7 +247,7 @@ class _LlamaDecoder:
             )
 
 
-def _load(path: Path, *, vocab_only: bool, n_gpu_layers: int) -> ctypes.c_void_p:
+def _load(path: Path, *, vocab_only: bool, n_gpu_layers: int) -> Any:
     llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     params = llama_cpp.llama_model_default_params()
@@ -258,7 +259,7 @@ def _load(path: Path, *, vocab_only: bool, n_gpu_layers: int) -> ctypes.c_void_p
     return model
 
 
-def _sampler(request: Request, prompt: Sequence[int], vocab: ctypes.c_void_p) -> ctypes.c_void_p:
+def _sampler(request: Request, prompt: Sequence[int], vocab: Any) -> Any:
     """Build a request's sampler chain, seeded from its content.
 
     The top k come first, so that the rest of the chain runs over k candidates
@@ -289,7 +290,7 @@ def _sampler(request: Request, prompt: Sequence[int], vocab: ctypes.c_void_p) ->
     return chain
 
 
-def _dry(params: SamplingParams, prompt: Sequence[int], vocab: ctypes.c_void_p) -> ctypes.c_void_p:
+def _dry(params: SamplingParams, prompt: Sequence[int], vocab: Any) -> Any:
     """Build the sampler that discourages what would repeat a sequence of the prompt or the answer."""
     link = llama_cpp.llama_sampler_init_dry(
         vocab, params.dry_multiplier, params.dry_base, params.dry_allowed_length, _DRY_RANGE, None, 0
@@ -299,7 +300,7 @@ def _dry(params: SamplingParams, prompt: Sequence[int], vocab: ctypes.c_void_p) 
     return link
 
 
-def _tokenize(vocab: ctypes.c_void_p, text: str, *, special: bool, add: bool) -> list[int]:
+def _tokenize(vocab: Any, text: str, *, special: bool, add: bool) -> list[int]:
     data = text.encode()
     room = len(data) + 8
     tokens = (llama_cpp.llama_token * room)()
@@ -307,13 +308,13 @@ def _tokenize(vocab: ctypes.c_void_p, text: str, *, special: bool, add: bool) ->
     return list(tokens[:count])
 
 
-def _piece(vocab: ctypes.c_void_p, token: int, *, special: bool) -> bytes:
+def _piece(vocab: Any, token: int, *, special: bool) -> bytes:
     buffer = ctypes.create_string_buffer(256)
     count = llama_cpp.llama_token_to_piece(vocab, token, buffer, len(buffer), 0, special)
     return buffer.raw[:count]
 
 
-def _meta(model: ctypes.c_void_p, name: str) -> str:
+def _meta(model: Any, name: str) -> str:
     buffer = ctypes.create_string_buffer(256)
     count = llama_cpp.llama_model_meta_val_str(model, name.encode(), buffer, len(buffer))
     return buffer.value.decode() if count >= 0 else ""

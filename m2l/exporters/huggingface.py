@@ -55,7 +55,8 @@ def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
         "",
         f"Made with m2l after the method of M2Lingual (arXiv 2406.16783) from human-written seeds by "
         f"**{spec.model.title}** (`{spec.model.source}`, {spec.model.license}), which wrote every evolved instruction, "
-        f"answer and later turn. It is synthetic text: it has passed the filters named below, and no person has read it all.",
+        f"answer and later turn. It is synthetic text: it has passed the filters named below, and no person "
+        "has read it all.",
         "",
         "| config | rows | what it holds |",
         "|---|---|---|",
@@ -90,8 +91,9 @@ def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
         "",
         "## Sources and licences",
         "",
-        f"Seeds: {', '.join(sources)} ({', '.join(licenses)}). Model: {spec.model.source}, under {spec.model.license}, "
-        f"whose conditions on its output apply. Weights: `{spec.identity.content}`; decoded by {spec.identity.backend}.",
+        f"Seeds: {', '.join(sources)} ({', '.join(licenses)}). Model: {spec.model.source}, {spec.model.license}, "
+        f"whose conditions on its output apply. Weights: `{spec.identity.content}`, "
+        f"decoded by {spec.identity.backend}.",
         "",
         "```bibtex",
         "@inproceedings{m2lingual,",

@@ -11,9 +11,12 @@ from m2l.text import fold, words
 MARKS = ("<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "[INST]", "<|eot_id|>", "{{", "}}")
 """Marks of chat templates and of our own templates, which no answer contains."""
 
+STAGE_DIRECTION = r"^\s*[(（][^()（）]*[)）]\s*$"
+"""A turn that is nothing but a remark in parentheses, as a directive stands before a user turn."""
+
 
 class Leaks(Filter):
-    """Reject a turn that opens with a label of the prompt, holds a template's mark, or quotes a worked example.
+    """Reject a turn with a label of the prompt, a template's mark, or a quotation of a worked example.
 
     A quotation is `min_words` words in a row of an example or a directive; a seed's own
     words are no leak in what was made from it.
@@ -47,7 +50,7 @@ class Leaks(Filter):
         content = pl.col("content")
         return {
             "leaked_label": content.map_elements(unlabelled, return_dtype=pl.Boolean()),
-            "leaked_mark": ~content.str.contains_any(list(MARKS)),
+            "leaked_mark": ~content.str.contains_any(list(MARKS)) & ~content.str.contains(STAGE_DIRECTION),
             "leaked_example": pl.struct("kind", "seed_id", "content").map_elements(unquoted, return_dtype=pl.Boolean()),
         }
 

@@ -20,7 +20,8 @@ CONF = ROOT / "conf"
 LANGUAGES = sorted(path.stem for path in (CONF / "language").glob("*.yaml"))
 NAMED = sorted(path for group in config.NAMED for path in (CONF / group).glob("*.yaml"))
 PROMPTED = sorted([*(CONF / "operator").glob("*.yaml"), *(CONF / "variation").glob("*.yaml")])
-TARGETS = [(p, k) for g, k in (("filter", Filter), ("exporter", Exporter), ("engine", Engine), ("seed_source", SeedSource)) for p in (CONF / g).glob("*.yaml")]  # fmt: skip
+KINDS: dict[str, type[object]] = {"filter": Filter, "exporter": Exporter, "engine": Engine, "seed_source": SeedSource}
+TARGETS = [(path, kind) for group, kind in KINDS.items() for path in sorted((CONF / group).glob("*.yaml"))]
 OVERRIDES = ["engine=fake", f"language=[{','.join(LANGUAGES)}]"]
 
 
@@ -114,7 +115,7 @@ def test_labels_tell_parts_apart(name: str) -> None:
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_dialogues_alternate_and_end_with_an_answer(name: str) -> None:
     """Each worked dialogue has the turns of its variation's family, user first and assistant last."""
-    turns = {}
+    turns: dict[str, int] = {}
     for path in (CONF / "variation").glob("*.yaml"):
         variation = config.load_named(ROOT, "variation", path.stem, spec.Variation)
         turns[variation.family] = max(turns.get(variation.family, 0), len(variation.turns))
@@ -166,6 +167,8 @@ def test_a_few_shot_prompt_ends_where_the_model_begins(name: str, composed: slic
     for draft in evolve.drafts(piece):
         prompt = writer.evolve(draft).prompt
         assert isinstance(prompt, str)
-        assert prompt.endswith(f"{piece.language.labels.instruction} {draft.seed.instruction}\n{piece.language.labels.evolved}")
+        assert prompt.endswith(
+            f"{piece.language.labels.instruction} {draft.seed.instruction}\n{piece.language.labels.evolved}"
+        )
         assert prompt.startswith(piece.operator[draft.operator].prompts[0])
         assert not re.search(r"\{\{|\}\}|\{%", prompt)

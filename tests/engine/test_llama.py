@@ -25,7 +25,13 @@ SHOTS = "Country: France\nCapital: Paris\n\nCountry: Italy\nCapital: Rome\n\nCou
 def ask(prompt: str | tuple[Turn, ...], max_tokens: int = 8, sampling: SamplingParams = GREEDY) -> Request:
     """A request that ends with its line."""
     return Request(
-        prompt=prompt, model="m", chat_template=None, backend="b", sampling=sampling, max_tokens=max_tokens, stop=("\n",)
+        prompt=prompt,
+        model="m",
+        chat_template=None,
+        backend="b",
+        sampling=sampling,
+        max_tokens=max_tokens,
+        stop=("\n",),
     )
 
 

@@ -1,0 +1,60 @@
+"""Small tables to filter, and filters with their shipped thresholds."""
+
+from typing import Any
+
+import polars as pl
+from omegaconf import OmegaConf
+
+from m2l import config, schema, spec
+from m2l.filters.base import Context, Filter, apply
+from m2l.spec import Seed
+from tests.conftest import ROOT
+
+ENGLISH = config.load_named(ROOT, "language", "eng_Latn", spec.Language)
+SUMMARY = spec.Task(title="", description="", input=True, min_words=4)
+
+
+def shipped(name: str) -> Filter:
+    """Return a filter with the keys of its YAML."""
+    target = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "filter" / f"{name}.yaml"))
+    assert isinstance(target, dict)
+    return config.instantiate({str(key): value for key, value in target.items()}, Filter, where=name)
+
+
+def context(language: str = "eng_Latn", examples: tuple[Seed, ...] = (), directives: tuple[str, ...] = ()) -> Context:
+    """Return the context of a slice of a shipped language."""
+    declared = config.load_named(ROOT, "language", language, spec.Language)
+    return Context(
+        language_code=language, language=declared, task={"general": SUMMARY}, directives=directives, examples=examples
+    )
+
+
+def row(*contents: str, kind: str = "conversation", seed: str = "?", reasons: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a row whose turns have these contents, user first."""
+    empty: dict[str, Any] = {name: "" for name, dtype in schema.ROWS.items() if dtype == pl.String}
+    roles = ("user", "assistant")
+    turns = [{"role": roles[index % 2], "content": content} for index, content in enumerate(contents)]
+    return empty | {
+        "id": 0, "no_of_turns": len(contents) // 2, "conversation": turns, "request_keys": [], "kind": kind,
+        "finish_reasons": list(reasons), "task": "general", "seed_prompt": seed, "seed_id": "own",
+    }  # fmt: skip
+
+
+def table(*rows: dict[str, Any]) -> pl.DataFrame:
+    """Return rows as a table, numbered by their ids."""
+    return schema.frame([value | {"row_id": str(number)} for number, value in enumerate(rows)], schema.ROWS)
+
+
+def reasons(rows: pl.DataFrame, name: str, where: Context) -> list[list[str]]:
+    """Return the reasons of each row after one shipped filter, and check what holds for every filter."""
+    flt = {name: shipped(name)}
+    kept, rejected = apply(rows, flt, where)
+    assert kept.height + rejected.height == rows.height
+    again, none = apply(kept, flt, where)
+    assert none.is_empty()
+    assert again.equals(kept)
+    empty = apply(rows.clear(), flt, where)
+    assert empty[0].is_empty()
+    assert empty[1].is_empty()
+    found = dict(rejected.select("row_id", "reasons").iter_rows())
+    return [found.get(str(number), []) for number in range(rows.height)]

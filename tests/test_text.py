@@ -1,0 +1,69 @@
+"""Words, scripts and folding, in scripts that differ most."""
+
+import pytest
+
+from m2l import text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("It's 3 o'clock, Anna.", ("it's", "3", "o'clock", "anna")),
+        ("今天天气很好。", ("今天", "天气", "很好")),
+        ("ภาษาไทย", ("ภาษา", "ไทย")),
+        ("कैसे हो, मित्र?", ("कैसे", "हो", "मित्र")),
+        ("ሰላም ለዓለም።", ("ሰላም", "ለዓለም")),
+        ("مرحبًا بالعالم!", ("مرحبًا", "بالعالم")),
+        ("!!! — …", ()),
+        ("", ()),
+    ],
+)
+def test_words_are_those_of_the_script(sentence: str, words: tuple[str, ...]) -> None:
+    """Words where there are no spaces, no punctuation, case folded."""
+    assert text.words(sentence) == words
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What is Rain?", "what is RAIN", True),
+        ("ＡＢＣ １２", "abc12", True),
+        ("Straße", "STRASSE", True),
+        ("كِتاب", "كتاب", True),
+        ("नमस्ते", "नमस्त", False),
+        ("rain", "train", False),
+    ],
+)
+def test_fold_finds_what_is_the_same_to_a_reader(one: str, other: str, same: bool) -> None:
+    """Case, width, punctuation and marks above letters do not tell texts apart; vowel signs do."""
+    assert (text.fold(one) == text.fold(other)) == same
+
+
+@pytest.mark.parametrize(
+    ("sentence", "script", "share"),
+    [
+        ("日本語です", "Jpan", 1.0),
+        ("テレビ", "Hans", 0.0),
+        ("한국어 漢字", "Hang", 1.0),
+        ("abc абв", "Cyrl", 0.5),
+        ("नमस्ते hi", "Deva", 4 / 6),
+        ("123 !?", "Latn", 0.0),
+        ("ሰላም", "Ethi", 1.0),
+    ],
+)
+def test_script_share(sentence: str, script: str, share: float) -> None:
+    """The share of letters in a script; Japanese is three scripts, Korean two."""
+    assert text.script_share(sentence, script) == pytest.approx(share)
+
+
+def test_clean_takes_out_what_detectors_choke_on() -> None:
+    """Control characters go, spaces are single."""
+    assert text.clean(" a\x00b\n\n c\x7f ") == "a b c"
+
+
+def test_shingles_are_distinct_and_in_order() -> None:
+    """Five characters each, of the folded text; a short text is one of its own."""
+    assert text.shingles("Ab-cde fg") == ["abcde", "bcdef", "cdefg"]
+    assert text.shingles("aaaaaaaa") == ["aaaaa"]
+    assert text.shingles("ab") == ["ab"]
+    assert text.shingles("!") == []
