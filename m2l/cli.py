@@ -92,6 +92,7 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
 def preview(language: str, task: str, overrides: Overrides = None, records: int = 2) -> None:
     """Write a few records of one language and task to the screen, and nothing to data/."""
     from m2l import build as builds
+    from m2l import rows
     from m2l.progress import Bar
     from m2l.store import Store
 
@@ -109,7 +110,7 @@ def preview(language: str, task: str, overrides: Overrides = None, records: int 
             drafts = builds.write_drafts(piece, runner)
         finally:
             runner.close()
-    tables, _ = builds.judge(piece, drafts)
+    tables, _ = rows.judge(piece, drafts)
     rejected = dict(tables["rejected"].select("row_id", "reasons").iter_rows())
     for draft in drafts.conversations[:records]:
         _print_draft(draft, rejected.get(draft.row_id))

@@ -13,6 +13,7 @@ from m2l import evolve, slices
 from m2l.draft import Draft
 from m2l.prompts import Prompts
 from m2l.records import Request, Turn
+from m2l.spec import Slice
 from tests.conftest import ROOT
 
 GOLDEN = Path(__file__).parent / "golden" / "prompts"
@@ -25,7 +26,7 @@ def composed(frame: str) -> slices.Composed:
     return slices.compose(ROOT, ["engine=fake", f"frame={frame}", f"language=[{','.join(LANGUAGES)}]"])
 
 
-def talk(piece: slices.Slice, variation: str) -> Draft:
+def talk(piece: Slice, variation: str) -> Draft:
     """A conversation after its first exchange, as the variation goes on with it."""
     draft = evolve.drafts(piece)[0]
     chosen = piece.variation[variation]
