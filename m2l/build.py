@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 
 from m2l import config, models, rows, schema, slices
+from m2l.digest import digest
 from m2l.engine.base import Engine
 from m2l.errors import BuildError
 from m2l.exporters.base import Dataset, Exporter
@@ -163,6 +164,11 @@ def write_drafts(piece: Slice, runner: Runner) -> Drafts:
             return drafts
 
 
+def lock_path(root: Path, tables: Path, name: str) -> Path:
+    """Return the file whose lock a process holds while it writes a language's tables."""
+    return root / LOCKS / f"{name}-{digest(str(root / tables))[:8]}.lock"
+
+
 def build(
     root: Path, piece: Slice, *, tables: Path = TABLES, engine: Engine | None = None, progress: Progress | None = None
 ) -> Report:
@@ -172,7 +178,7 @@ def build(
     the tables are as they were.
     """
     name = piece.language_code
-    with exclusive(root / LOCKS / f"{name}.lock", f"build of {name}"), Store(root / STORE) as store:
+    with exclusive(lock_path(root, tables, name), f"build of {name}"), Store(root / STORE) as store:
         runner = Runner(piece, root, store, progress or Quiet(), engine)
         try:
             drafts = write_drafts(piece, runner)
@@ -180,8 +186,7 @@ def build(
             runner.close()
         made, counts = rows.judge(piece, drafts)
         for table, content in made.items():
-            with writing(root / tables / name / f"{table}.parquet") as part:
-                content.write_parquet(part)
+            schema.write(content, root / tables / name / f"{table}.parquet")
         with writing(root / tables / name / "counts.json") as part:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(counts, order="sorted"), indent=1) + b"\n")
         return Report(runner.made, runner.reused, runner.tokens, runner.seconds, counts)

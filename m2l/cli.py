@@ -44,6 +44,9 @@ def run() -> None:
         sys.exit(EXIT_CODE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as err:
+        print(f"OSError: {err.filename}: {err.strerror}. Correct its rights, or free some space.", file=sys.stderr)
+        sys.exit(EXIT_CODE)
 
 
 def _interrupted(_signal: int, _frame: object) -> None:

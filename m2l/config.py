@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,21 +109,31 @@ def compose(root: Path, overrides: Sequence[str]) -> spec.Config:
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+
+    _check_headers(root)
+    with (
+        composition(root, overrides),
+        initialize_config_dir(str(root / "conf"), version_base="1.3", job_name="m2l"),
+    ):
+        composed = hydra_compose("config", overrides=list(overrides))
+    return parse(composed, overrides)
+
+
+@contextmanager
+def composition(root: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Turn what Hydra, OmegaConf and YAML raise inside into a ConfigError of one line."""
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    _check_headers(root)
     try:
-        with initialize_config_dir(str(root / "conf"), version_base="1.3", job_name="m2l"):
-            composed = hydra_compose("config", overrides=list(overrides))
+        yield
     except MissingConfigException as err:
         raise ConfigError(_missing(root, err.missing_cfg_file or "", overrides)) from err
-    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as err:
+    except (HydraException, OmegaConfBaseException) as err:
         raise ConfigError(f"{_blame(overrides)}: {_first_line(err.__cause__ or err)}. Correct it there.") from err
     except YAMLError as err:
         raise ConfigError(f"{_yaml_place(err, root)}: {_first_line(err)}. Correct the YAML.") from err
-    return parse(composed, overrides)
 
 
 def parse(composed: Any, overrides: Sequence[str] = ()) -> spec.Config:

@@ -19,6 +19,7 @@ import msgspec
 from m2l.digest import digest
 from m2l.engine.base import ModelFile
 from m2l.errors import ModelError
+from m2l.process import writing
 from m2l.spec import Model
 
 LOCK = "cache/model_lock.json"
@@ -158,12 +159,9 @@ def _read(root: Path) -> dict[str, Locked]:
 
 
 def _remember(root: Path, file: str, known: Locked) -> None:
-    path = root / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
     entries = _read(root) | {file: known}
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(msgspec.to_builtins(entries), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with writing(root / LOCK) as part:
+        part.write_text(json.dumps(msgspec.to_builtins(entries), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

@@ -51,8 +51,8 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     except OSError as err:
         raise BuildError(
-            f"{path}: {err.strerror or err}. Free some space or correct its rights, then run the same command "
-            f"again: all completions are kept."
+            f"{path}: {err.strerror or err}. Free some space or correct its rights, then run the same command again: "
+            f"all completions are kept."
         ) from err
     finally:
         part.unlink(missing_ok=True)

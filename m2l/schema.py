@@ -1,11 +1,14 @@
 """The tables: their polars schemas, and the check that a frame keeps to one."""
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from m2l.errors import BuildError
+from m2l.process import writing
 
 TURN = pl.Struct({"role": pl.String, "content": pl.String})
 
@@ -56,6 +59,14 @@ QUARANTINED: dict[str, Any] = {"language": pl.String, "where": pl.String, "reaso
 def frame(rows: Sequence[dict[str, object]], schema: dict[str, Any]) -> pl.DataFrame:
     """Return `rows` as a frame of exactly the columns and types of `schema`."""
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def write(table: pl.DataFrame, path: Path) -> None:
+    """Write a table as parquet, whole or not at all; raises BuildError if the disk is full."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    with writing(path) as part:
+        part.write_bytes(buffer.getbuffer())
 
 
 def check(table: pl.DataFrame, schema: dict[str, Any], *, where: str) -> pl.DataFrame:

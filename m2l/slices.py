@@ -1,7 +1,6 @@
 """From declarations to slices: each language's share of the recipe, resolved and digested."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from m2l.engine.base import Engine
 from m2l.errors import BuildError, ConfigError, unknown
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
+from m2l.process import writing
 from m2l.records import Turn
 from m2l.seeds import SeedSource
 from m2l.spec import (
@@ -84,9 +84,8 @@ def write(composed: Composed, folder: Path) -> list[str]:
         path = folder / f"{name}.json"
         data = msgspec.json.format(canonical(value), indent=1) + b"\n"
         if not path.is_file() or path.read_bytes() != data:
-            part = path.with_suffix(".part")
-            part.write_bytes(data)
-            os.replace(part, path)
+            with writing(path) as part:
+                part.write_bytes(data)
             changed.append(name)
     for path in folder.glob("*.json"):
         if path.stem not in contents:

@@ -162,14 +162,12 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as err:
-            if "full" in str(err):
+            if "full" in str(err) or "disk I/O" in str(err):
                 raise StoreError(
-                    f"{self.path}: the disk is full; all completions up to here are kept. "
+                    f"{self.path}: {err}; all completions up to here are kept. "
                     f"Free some space and run the same command again."
                 ) from err
-            raise StoreError(
-                f"{self.path}: {err}. Check that the folder can be written and no other program holds it."
-            ) from err
+            raise StoreError(f"{self.path}: {err}. See that it can be written and no other program holds it.") from err
         except sqlite3.DatabaseError as err:
             raise StoreError(f"{self.path}: {err}. Move the file away; the next run makes a new store.") from err
         except OSError as err:

@@ -1,6 +1,7 @@
 """Variants by Hydra multirun: each is built apart, all share the store."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,9 @@ def run(root: Path, arguments: Sequence[str]) -> None:
         _variant(root, OmegaConf.create(composed), folder, list(settings.overrides.task))
 
     sys.argv = ["m2l sweep", *flags, *overrides]
-    hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what is wrong instead of printing it
+    with config.composition(root, overrides):
+        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
     made = [path for path in sorted((root / "multirun").glob(f"*/*/*/{_RESULT}")) if path.parents[1] not in before]
     _table([json.loads(path.read_text(encoding="utf-8")) for path in made], root)
 

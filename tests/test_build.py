@@ -166,9 +166,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(project: Path) -> None:
     store.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "__init__", small)
-        with pytest.raises(
-            StoreError, match=r"the disk is full; all completions up to here are kept\. Free some space"
-        ):
+        with pytest.raises(StoreError, match=r"disk is full; all completions up to here are kept\. Free some space"):
             build.build(project, composed.slices["eng_Latn"], engine=engine)
     with Store(project / build.STORE, readonly=True) as kept:
         there = len(kept)
@@ -180,7 +178,7 @@ def test_another_build_of_the_same_slice_is_refused(project: Path) -> None:
     """Two processes never write the same tables; the second one says who is at it."""
     from m2l.process import exclusive
 
-    holder = exclusive(project / build.LOCKS / "eng_Latn.lock", "build of eng_Latn")
+    holder = exclusive(build.lock_path(project, build.TABLES, "eng_Latn"), "build of eng_Latn")
     with holder, pytest.raises(BuildError, match=r"^build of eng_Latn: process \d+ is at it already\. Wait"):
         build.build(project, piece(project), engine=Counting())
 

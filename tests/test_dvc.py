@@ -137,6 +137,22 @@ def test_a_sweep_builds_each_variant_apart_and_shares_the_store(project: Path) -
     assert not (project / "data" / "dist").exists()
 
 
+def test_variants_may_run_at_once(project: Path) -> None:
+    """The joblib launcher builds two variants in two processes over one store."""
+    done = m2l(project, "sweep", "-m", "hydra/launcher=joblib", "model.sampling.top_k=20,30")
+    assert done.returncode == 0, done.stderr + done.stdout
+    folders = sorted((project / "multirun").glob("*/*/*/dist/full_data"))
+    assert len(folders) == 2
+    assert tree(folders[0]) != tree(folders[1])
+
+
+def test_a_wrong_override_of_a_sweep_is_one_line(project: Path) -> None:
+    """What Hydra refuses is said as everywhere else, without a traceback."""
+    done = m2l(project, "sweep", "-m", "recipe.seeds_per_tusk=1,2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "Key 'seeds_per_tusk' is not in struct. Correct it there." in done.stderr
+
+
 def test_a_variant_that_fails_is_named_and_the_others_are_built(project: Path) -> None:
     """A wrong value in a sweep stops that variant with its line, and the command ends with code 2."""
     done = m2l(project, "sweep", "-m", "recipe.seeds_per_task=1,one")

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from m2l import schema
 from m2l.exporters.base import Dataset, Exporter
 from m2l.process import writing
 from m2l.spec import Language
@@ -19,8 +20,7 @@ class HuggingFace(Exporter):
     def export(self, dataset: Dataset, folder: Path) -> None:
         tables = {**dataset.configs, "rejected": dataset.rejected, "quarantined": dataset.quarantined}
         for name, table in tables.items():
-            with writing(folder / name / "train.parquet") as part:
-                table.write_parquet(part)
+            schema.write(table, folder / name / "train.parquet")
         with writing(folder / "README.md") as part:
             part.write_text(card(dataset), encoding="utf-8")
 

@@ -1,0 +1,46 @@
+"""Writing whole files, and what a full disk says."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from m2l import schema
+from m2l.errors import BuildError
+from m2l.process import writing
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Readers see the old content or the new, and a writer that fails leaves the old."""
+    path = tmp_path / "folder" / "x.txt"
+    with writing(path) as part:
+        part.write_text("one")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), writing(path) as part:
+        part.write_text("tw")
+        raise ZeroDivisionError
+    assert path.read_text() == "one"
+    assert [file.name for file in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
+    """The real error of a device without space."""
+    path = tmp_path / "x.parquet"
+    path.write_text("old")
+    with pytest.raises(BuildError) as error, writing(path) as part:
+        part.symlink_to("/dev/full")
+        part.write_bytes(b"new")
+    assert str(error.value) == (
+        f"{path}: No space left on device. Free some space or correct its rights, then run the same command again: "
+        "all completions are kept."
+    )
+    assert path.read_text() == "old"
+
+
+def test_a_table_is_written_whole(tmp_path: Path) -> None:
+    """What is written is read back, and a folder that is a file is one line."""
+    table = pl.DataFrame({"a": range(1000)})
+    schema.write(table, tmp_path / "t.parquet")
+    assert pl.read_parquet(tmp_path / "t.parquet").equals(table)
+    with pytest.raises(BuildError, match=r"t\.parquet/x\.parquet: .*\. Free some space or correct its rights"):
+        schema.write(table, tmp_path / "t.parquet" / "x.parquet")
