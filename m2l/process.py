@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from m2l.errors import BuildError
@@ -55,4 +55,5 @@ def writing(path: Path) -> Iterator[Path]:
             f"all completions are kept."
         ) from err
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

@@ -16,9 +16,8 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     with writing(path) as part:
         part.write_text("one")
         assert not path.exists()
-    with pytest.raises(ZeroDivisionError), writing(path) as part:
-        part.write_text("tw")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        _half(path)
     assert path.read_text() == "one"
     assert [file.name for file in path.parent.iterdir()] == ["x.txt"]
 
@@ -27,9 +26,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None
     """The real error of a device without space."""
     path = tmp_path / "x.parquet"
     path.write_text("old")
-    with pytest.raises(BuildError) as error, writing(path) as part:
-        part.symlink_to("/dev/full")
-        part.write_bytes(b"new")
+    with pytest.raises(BuildError) as error:
+        _to_a_full_device(path)
     assert str(error.value) == (
         f"{path}: No space left on device. Free some space or correct its rights, then run the same command again: "
         "all completions are kept."
@@ -44,3 +42,15 @@ def test_a_table_is_written_whole(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "t.parquet").equals(table)
     with pytest.raises(BuildError, match=r"t\.parquet/x\.parquet: .*\. Free some space or correct its rights"):
         schema.write(table, tmp_path / "t.parquet" / "x.parquet")
+
+
+def _half(path: Path) -> None:
+    with writing(path) as part:
+        part.write_text("tw")
+        raise ZeroDivisionError
+
+
+def _to_a_full_device(path: Path) -> None:
+    with writing(path) as part:
+        part.symlink_to("/dev/full")
+        part.write_bytes(b"new")
