@@ -167,8 +167,10 @@ def test_a_few_shot_prompt_ends_where_the_model_begins(name: str, composed: slic
     for draft in evolve.drafts(piece):
         prompt = writer.evolve(draft).prompt
         assert isinstance(prompt, str)
-        assert prompt.endswith(
-            f"{piece.language.labels.instruction} {draft.seed.instruction}\n{piece.language.labels.evolved}"
-        )
-        assert prompt.startswith(piece.operator[draft.operator].prompts[0])
+        labels = piece.language.labels
+        directive = piece.operator[draft.operator].prompts[0]
+        end = f"({directive})\n{labels.instruction} {draft.seed.instruction}\n{labels.evolved}"
+        assert prompt.endswith(end)
+        shown = [shot.evolved for shot in piece.language.shots.evolve[draft.operator_family]]
+        assert all(text in prompt for text in shown)
         assert not re.search(r"\{\{|\}\}|\{%", prompt)
