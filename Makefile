@@ -42,7 +42,8 @@ model: setup ## put the default model in place and verify its sha256
 build: ## make again what changed (the same as `dvc repro`)
 	@dvc repro
 
-test: $(VENV)/.installed-dev model ## run the tests, those with the real model too
+test: $(VENV)/.installed-dev model ## run the tests, those with the real models too
+	@m2l model get smollm2_135m
 	@pytest
 
 check: $(VENV)/.installed-dev ## formatting, lint, types, layers

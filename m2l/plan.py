@@ -1,5 +1,6 @@
 """What a build would do, and why: the same walk as a build, with the store in place of an engine."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def leaves(before: Any, after: Any, path: str = "") -> Iterator[str]:
         for index, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from leaves(one, other, f"{path}.{index}")
     elif before != after:
-        yield f"{path}: {_short(before)} -> {_short(after)}"
+        yield f"{path}: {_change(before, after)}"
 
 
 def _counts(piece: Slice, store: Store) -> dict[str, Count]:
@@ -111,9 +112,19 @@ def _reason(root: Path, name: str, piece: Slice) -> tuple[str | None, list[str]]
     return ("upstream", []) if code[0] != code[1] else (None, [])
 
 
+def _change(before: object, after: object) -> str:
+    """Return `old -> new`; of two long texts, the part in which they differ."""
+    if isinstance(before, str) and isinstance(after, str):
+        start = len(os.path.commonprefix([before, after]))
+        end = len(os.path.commonprefix([before[start:][::-1], after[start:][::-1]]))
+        start = max(0, before.rfind(" ", 0, max(0, start - 12)) + 1)
+        shown = [text[start : min(len(text), len(text) - end + 12)] for text in (before, after)]
+        return " -> ".join(_short(f"{'... ' if start else ''}{text}") for text in shown)
+    return f"{_short(before)} -> {_short(after)}"
+
+
 def _short(value: object) -> str:
     if isinstance(value, dict | list):
-        value = f"{type(value).__name__} of {len(value)}"
-        return str(value)
+        return f"{type(value).__name__} of {len(value)}"
     text = repr(value)
-    return text if len(text) <= 70 else f"{text[:67]}..."
+    return text if len(text) <= 100 else f"{text[:96]}...{text[0]}"

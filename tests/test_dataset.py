@@ -21,8 +21,8 @@ PAPER_COLUMNS = [
 
 @pytest.fixture
 def dist(project: Path) -> Path:
-    """A dataset built on the fake engine."""
-    run(project)
+    """A dataset built on the fake engine, with a filter so strict that some rows are rejected."""
+    run(project, "filter.length.max_words=18")
     return project / "data" / "dist"
 
 

@@ -38,9 +38,9 @@ def test_a_first_plan_counts_every_call(project: Path) -> None:
 
 def test_a_plan_writes_nothing(project: Path) -> None:
     """Neither the store nor a slice nor a table is made."""
-    before = sorted(path for path in project.rglob("*") if path.is_file())
+    before = _files(project)
     assert m2l(project, "plan").returncode == 0
-    assert sorted(path for path in project.rglob("*") if path.is_file()) == before
+    assert _files(project) == before
 
 
 def test_the_leaf_that_changed_is_named(project: Path, edit: Edit) -> None:
@@ -67,6 +67,15 @@ def test_leaves_of_two_trees() -> None:
     before = {"a": {"b": 1, "c": [1, 2]}, "d": "x"}
     after = {"a": {"b": 2, "c": [1, 3]}, "e": "y"}
     assert list(plan.leaves(before, after)) == ["a.b: 1 -> 2", "a.c.1: 2 -> 3", "d: 'x' -> None", "e: None -> 'y'"]
+    [leaf] = plan.leaves(
+        {"p": "word " * 30 + "takes one more step " * 2}, {"p": "word " * 30 + "takes two more steps "}
+    )
+    assert "one more step" in leaf
+    assert "two more steps" in leaf
+
+
+def _files(project: Path) -> list[Path]:
+    return sorted(path for path in project.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
 def _build(project: Path) -> int:

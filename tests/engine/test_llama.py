@@ -119,8 +119,7 @@ def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
 
 def test_a_chat_model_answers_by_its_own_template() -> None:
     """The chat template inside the GGUF is rendered in the sandbox, and its end marks stay out of the text."""
-    if not SMOLLM.is_file():
-        pytest.skip("run `m2l model get smollm2_135m` to test a chat model")
+    assert SMOLLM.is_file(), "no chat model: run `m2l model get smollm2_135m`"
     engine = Llama(ModelFile(name="smollm", path=SMOLLM), n_slots=2, n_ctx=256, n_batch=128)
     [(_, completion)] = engine.generate([ask((Turn("user", "What is the capital of France?"),), 20)])
     engine.close()
