@@ -1,6 +1,5 @@
 """What a build would do, and why: the same walk as a build, with the store in place of an engine."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,12 +114,18 @@ def _reason(root: Path, name: str, piece: Slice) -> tuple[str | None, list[str]]
 def _change(before: object, after: object) -> str:
     """Return `old -> new`; of two long texts, the part in which they differ."""
     if isinstance(before, str) and isinstance(after, str):
-        start = len(os.path.commonprefix([before, after]))
-        end = len(os.path.commonprefix([before[start:][::-1], after[start:][::-1]]))
+        start = _alike(before, after)
+        end = _alike(before[start:][::-1], after[start:][::-1])
         start = max(0, before.rfind(" ", 0, max(0, start - 12)) + 1)
         shown = [text[start : min(len(text), len(text) - end + 12)] for text in (before, after)]
         return " -> ".join(_short(f"{'... ' if start else ''}{text}") for text in shown)
     return f"{_short(before)} -> {_short(after)}"
+
+
+def _alike(one: str, other: str) -> int:
+    """Return the length of the common beginning of two texts."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _short(value: object) -> str:
