@@ -19,10 +19,16 @@ PAPER_COLUMNS = [
 ]  # fmt: skip
 
 
+FRENCH = "Il pleut souvent à Lyon en automne, mais les après-midi restent assez doux jusqu'en novembre."
+
+
 @pytest.fixture
 def dist(project: Path) -> Path:
-    """A dataset built on the fake engine, with a filter so strict that some rows are rejected."""
-    run(project, "filter.length.max_words=18")
+    """A dataset built on the fake engine, with a French seed among the English ones, which is rejected."""
+    path = project / "data" / "seeds" / "starter" / "eng_Latn.jsonl"
+    french = {"task": "general", "instruction": "Quel temps fait-il à Lyon en automne ?", "response": FRENCH}
+    path.write_text(json.dumps(french, ensure_ascii=False) + "\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    run(project)
     return project / "data" / "dist"
 
 
@@ -51,7 +57,7 @@ def test_each_config_holds_the_one_before(dist: Path) -> None:
 def test_every_rejected_row_has_its_reasons(dist: Path) -> None:
     """A rejected row names the first rule it failed and all of them; counts add up in metrics.json."""
     rejected = pl.read_parquet(dist / "rejected" / "train.parquet")
-    assert rejected.height > 0
+    assert "wrong_language" in rejected.filter(pl.col("kind") == "seed")["reason"].to_list()
     for row in rejected.iter_rows(named=True):
         assert row["reason"] == row["reasons"][0]
     metrics = json.loads((dist / "metrics.json").read_text(encoding="utf-8"))

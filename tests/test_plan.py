@@ -67,9 +67,8 @@ def test_leaves_of_two_trees() -> None:
     before = {"a": {"b": 1, "c": [1, 2]}, "d": "x"}
     after = {"a": {"b": 2, "c": [1, 3]}, "e": "y"}
     assert list(plan.leaves(before, after)) == ["a.b: 1 -> 2", "a.c.1: 2 -> 3", "d: 'x' -> None", "e: None -> 'y'"]
-    [leaf] = plan.leaves(
-        {"p": "word " * 30 + "takes one more step " * 2}, {"p": "word " * 30 + "takes two more steps "}
-    )
+    texts = ["word " * 30 + text for text in ("takes one more step. The end.", "takes two more steps. The end.")]
+    [leaf] = plan.leaves({"p": texts[0]}, {"p": texts[1]})
     assert "one more step" in leaf
     assert "two more steps" in leaf
 

@@ -39,7 +39,8 @@ def card(dataset: Dataset) -> str:
         "configs:",
         *(
             line
-            for name in (*dataset.configs, "rejected")
+            for name, table in {**dataset.configs, "rejected": dataset.rejected}.items()
+            if table.height  # a config without a row cannot be loaded
             for line in (f"  - config_name: {name}", f"    data_files: {name}/train.parquet")
         ),
         "---",
