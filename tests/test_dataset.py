@@ -42,16 +42,17 @@ def test_the_columns_are_those_of_the_paper_then_ours(dist: Path) -> None:
 
 
 def test_each_config_holds_the_one_before(dist: Path) -> None:
-    """seed_data is part of seed_evol_data, which is part of full_data; each row's parent is a row of the tables."""
+    """seed_data is part of seed_evol_data, which is part of full_data; each parent is a row, kept or rejected."""
     ids = [
         set(pl.read_parquet(dist / n / "train.parquet")["row_id"]) for n in ("seed_data", "seed_evol_data", "full_data")
     ]
     assert ids[0] < ids[1] < ids[2]
     full = pl.read_parquet(dist / "full_data" / "train.parquet")
-    seeds = set(full.filter(pl.col("kind") == "seed")["row_id"])
-    evolved = full.filter(pl.col("kind") == "evolved")
-    assert set(evolved["parent_id"]) <= seeds
-    assert set(full["seed_id"]) <= seeds
+    rows = pl.concat([full, pl.read_parquet(dist / "rejected" / "train.parquet").select(full.columns)])
+    by_kind = {kind: set(rows.filter(pl.col("kind") == kind)["row_id"]) for kind in ("seed", "evolved")}
+    assert set(full.filter(pl.col("kind") == "evolved")["parent_id"]) <= by_kind["seed"]
+    assert set(full.filter(pl.col("kind") == "conversation")["parent_id"]) <= by_kind["evolved"]
+    assert set(full["seed_id"]) <= by_kind["seed"]
 
 
 def test_every_rejected_row_has_its_reasons(dist: Path) -> None:
