@@ -42,13 +42,15 @@ def test_the_columns_are_those_of_the_paper_then_ours(dist: Path) -> None:
 
 
 def test_each_config_holds_the_one_before(dist: Path) -> None:
-    """seed_data is part of seed_evol_data, which is part of full_data; each parent is a row, kept or rejected."""
+    """seed_data is part of seed_evol_data, which is part of full_data; each parent is a row of the tables, kept or rejected."""
     ids = [
         set(pl.read_parquet(dist / n / "train.parquet")["row_id"]) for n in ("seed_data", "seed_evol_data", "full_data")
     ]
     assert ids[0] < ids[1] < ids[2]
     full = pl.read_parquet(dist / "full_data" / "train.parquet")
-    rows = pl.concat([full, pl.read_parquet(dist / "rejected" / "train.parquet").select(full.columns)])
+    tables = dist.parent / "tables" / "eng_Latn"
+    names = ("seed", "evolved", "rejected")
+    rows = pl.concat(pl.read_parquet(tables / f"{name}.parquet", columns=["row_id", "kind"]) for name in names)
     by_kind = {kind: set(rows.filter(pl.col("kind") == kind)["row_id"]) for kind in ("seed", "evolved")}
     assert set(full.filter(pl.col("kind") == "evolved")["parent_id"]) <= by_kind["seed"]
     assert set(full.filter(pl.col("kind") == "conversation")["parent_id"]) <= by_kind["evolved"]
