@@ -42,7 +42,7 @@ def test_the_columns_are_those_of_the_paper_then_ours(dist: Path) -> None:
 
 
 def test_each_config_holds_the_one_before(dist: Path) -> None:
-    """seed_data is part of seed_evol_data, which is part of full_data; each parent is a row of the tables, kept or rejected."""
+    """seed_data is part of seed_evol_data, and that of full_data; each parent is a row, kept or rejected."""
     ids = [
         set(pl.read_parquet(dist / n / "train.parquet")["row_id"]) for n in ("seed_data", "seed_evol_data", "full_data")
     ]
