@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.command import m2l
 from tests.helpers import run
-from tests.test_errors import m2l
 
 
 def test_help_imports_nothing_heavy(project: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.command import m2l
 from tests.conftest import ROOT, Edit
 from tests.helpers import tree
-from tests.test_errors import m2l
 
 DVC = Path(sys.executable).parent / "dvc"
 OPERATOR = "conf/operator/general_constraint.yaml"

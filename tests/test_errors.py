@@ -1,25 +1,15 @@
 """Bad input: the whole line that a person reads, exit code 2, and before a model loads."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Edit
+from tests.command import m2l
+from tests.conftest import Edit
 
 GGUF = b"GGUF" + b"\0" * 60
-
-
-def m2l(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a project, with a pipe for a terminal."""
-    return subprocess.run(
-        [sys.executable, "-m", "m2l", *arguments],
-        cwd=project, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
 
 
 def write(file: str, content: str | bytes) -> Callable[[Path], None]:

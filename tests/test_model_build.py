@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from m2l.filters.language_identification import detected
+from tests.command import m2l
 from tests.conftest import ROOT
-from tests.test_errors import m2l
 
 pytestmark = pytest.mark.model
 FILE = "gemma-3-270m-q4_k_m.gguf"

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from m2l import build, plan
+from tests.command import m2l
 from tests.conftest import Edit
 from tests.helpers import compose
-from tests.test_errors import m2l
 
 OPERATOR = "conf/operator/summarization_constraint.yaml"
 
