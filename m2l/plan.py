@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from m2l import slices
-from m2l.build import STORE, standing
+from m2l.build import STORE, TABLES, standing
 from m2l.pipeline import Round, rounds
 from m2l.records import Completion
 from m2l.spec import Slice
@@ -26,8 +26,9 @@ class Count(msgspec.Struct):
 class Plan(msgspec.Struct):
     """The plan of one slice: counts by task, whether and why its tables would be made, and the leaves that changed.
 
-    `reason` is `changed`, `missing` (never composed before: first_run), `upstream` (only
-    code or what hangs on it changed), or None where nothing would be done.
+    `reason` is `first_run` (never composed before), `changed` (the leaves say what),
+    `upstream` (only m2l's own code changed), `missing` (the tables are gone), or None
+    where nothing would be done.
     """
 
     language: str
@@ -108,7 +109,9 @@ def _reason(root: Path, name: str, piece: Slice) -> tuple[str | None, list[str]]
     changed = list(leaves(before, after))
     if changed:
         return "changed", changed
-    return ("upstream", []) if code[0] != code[1] else (None, [])
+    if code[0] != code[1]:
+        return "upstream", []
+    return (None if (root / TABLES / name / "counts.json").is_file() else "missing"), []
 
 
 def _change(before: object, after: object) -> str:

@@ -35,7 +35,10 @@ T = TypeVar("T")
 FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
-_NO_EFFECT_ON_ROWS = ("__main__.py", "cli.py", "plan.py", "sweep.py", "engine", "models.py", "store.py", "process.py")
+_NO_EFFECT_ON_ROWS = {
+    "__main__.py", "checks.py", "cli.py", "engine", "lineage.py", "models.py", "plan.py", "process.py", "progress.py",
+    "store.py", "sweep.py",
+}  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
 

@@ -48,6 +48,8 @@ def test_the_leaf_that_changed_is_named(project: Path, edit: Edit) -> None:
     assert m2l(project, "compose").returncode == 0
     assert m2l(project, "build", "eng_Latn").returncode == 0
     assert "eng_Latn: up to date; calls: 0 to make, 138 reused" in m2l(project, "plan").stdout
+    (project / "data" / "tables" / "eng_Latn" / "counts.json").unlink()
+    assert "eng_Latn: missing; calls: 0 to make, 138 reused" in m2l(project, "plan").stdout
     edit("conf/operator/general_constraint.yaml", "family: constraint", "family: depth")
     lines = m2l(project, "plan").stdout.splitlines()
     assert lines[0].startswith("eng_Latn: changed; calls: 2 to make + ")
