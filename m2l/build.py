@@ -224,7 +224,12 @@ def assemble(root: Path, dataset: DatasetSpec, *, tables: Path = TABLES, dist: P
             [_table(root / tables / n / "rejected.parquet", schema.REJECTED) for n in dataset.languages]
         ),
         quarantined=pl.concat(
-            [_table(root / tables / n / "quarantined.parquet", schema.QUARANTINED) for n in dataset.languages]
+            [
+                *(_table(root / tables / n / "quarantined.parquet", schema.QUARANTINED) for n in dataset.languages),
+                schema.frame(
+                    [msgspec.to_builtins(row) | {"language": ""} for row in dataset.quarantined], schema.QUARANTINED
+                ),
+            ]
         ),
         metrics=metrics,
     )

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="Model files.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(model_app, name="model")
+seeds_app = typer.Typer(help="Seeds and where they come from.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(seeds_app, name="seeds")
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides, such as model.sampling.temperature=0.9", show_default=False)
@@ -129,12 +132,16 @@ def show(row_id: str, prompts: Annotated[bool, typer.Option(help="Print the prom
 
 
 @app.command()
-def check() -> None:
-    """Check all of conf/: every file composes, every prompt renders in every language, every class is there."""
-    from m2l import checks
+def check(
+    languages: Annotated[
+        list[str] | None, typer.Argument(help="Languages whose text to check.", show_default=False)
+    ] = None,
+) -> None:
+    """Check all of conf/: every file composes and every prompt renders. With languages: their text and their seeds."""
+    from m2l import audit
 
     root = _root()
-    for line in checks.check(root):
+    for line in audit.check_languages(root, languages) if languages else audit.check(root):
         print(line)
 
 
@@ -165,6 +172,48 @@ def model_get(name: Annotated[str | None, typer.Argument(help="A name from conf/
         _check_name(root, "model", name)
     overrides = config.effective_overrides(config.read_params(root), [f"model={name}"] if name else [])
     models.get(root, config.compose(root, overrides).model, say=print)
+
+
+@seeds_app.command("report")
+def seeds_report(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say what the chosen seed sources give: seeds by language and task, rows put aside by reason."""
+    from m2l import config, slices
+
+    root = config.project_root()
+    conf = config.compose(root, config.effective_overrides(config.read_params(root), overrides or []))
+    found = slices.read_seeds(root, conf)
+    reasons = {name: Counter(row.reason for row in rows) for name, rows in found.quarantined.items() if rows}
+    if as_json:
+        counts = {name: Counter(seed.task for seed in rows) for name, rows in found.seeds.items()}
+        print(json.dumps({"seeds": counts, "quarantined": reasons}, ensure_ascii=False, indent=1))
+        return
+    for name, rows in found.seeds.items():
+        tasks = ", ".join(f"{task} {count}" for task, count in sorted(Counter(seed.task for seed in rows).items()))
+        print(f"{name}: {len(rows)} seeds ({tasks or 'none'})")
+    for name, found_reasons in reasons.items():
+        for reason, count in sorted(found_reasons.items()):
+            print(f"{name or 'no language'}: {count} rows put aside: {reason}")
+    total = sum(len(rows) for rows in found.seeds.values())
+    aside = sum(sum(counter.values()) for counter in reasons.values())
+    print(f"In all: {total} seeds, {aside} rows put aside.")
+
+
+@seeds_app.command("get")
+def seeds_get(name: str, overrides: Overrides = None) -> None:
+    """Fetch the dataset of a seed source once, so that builds can read it offline; needs the network."""
+    from m2l import config
+    from m2l.errors import SeedError
+    from m2l.seed_sources.base import SeedSource
+    from m2l.seed_sources.hub import Hub
+
+    root = _root()
+    _check_name(root, "seed_source", name)
+    conf = config.compose(root, [f"seed_source=[{name}]", *(overrides or [])])
+    where = f"conf/seed_source/{name}.yaml"
+    source = config.instantiate(conf.seed_source[name], SeedSource, where=where)
+    if not isinstance(source, Hub):
+        raise SeedError(f"{where}: its rows are a file of the project, there is nothing to fetch. Put the file there.")
+    source.get(root, print)
 
 
 @app.command("compose", hidden=True)

@@ -1,8 +1,16 @@
-"""YAML to frozen values; the only module that imports Hydra and OmegaConf."""
+"""YAML to frozen values; the only module that imports Hydra and OmegaConf.
+
+Hydra chooses and overrides. What it would merge node by node, though nothing can have
+changed it, it is not given: of the languages, tasks, operators and variations it sees a
+shadow of `conf/`, in which a file is whole where an override names it and empty where
+none does. The empty ones are read as they stand, and what an overlay put there is laid
+over them. (Measured: 73 languages and 180 operators, 8 s whole, under 1 s this way.)
+"""
 
 import importlib
 import inspect
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from m2l import spec
+from m2l import declarations, spec
 from m2l.errors import ConfigError, unknown
 
 SINGLE: dict[str, type[spec.Spec]] = {"recipe": spec.Recipe, "frame": spec.Frame, "model": spec.Model}
@@ -23,6 +31,8 @@ NAMED: dict[str, type[spec.Spec]] = {
 TARGETS = ("seed_source", "filter", "exporter")
 GROUPS = (*SINGLE, *NAMED, *TARGETS, "engine")
 NAMED_GROUPS = (*NAMED, *TARGETS)
+ALL = "all"
+"""Chosen from a named group, this stands for every file of the group."""
 
 T = TypeVar("T")
 
@@ -72,17 +82,11 @@ def read_params(root: Path) -> Params:
 
 def load_named(root: Path, group: str, name: str, kind: type[T]) -> T:
     """Read one file of a config group as it stands, without composing; raises ConfigError."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
     where = f"conf/{group}/{name}.yaml"
-    try:
-        return _convert(OmegaConf.to_container(OmegaConf.load(root / where)), kind, where)
-    except FileNotFoundError as err:
-        raise ConfigError(unknown("conf", group, name, options(root, group))) from err
-    except (YAMLError, OmegaConfBaseException) as err:
-        raise ConfigError(f"{where}: {_first_line(err)}. Correct the YAML.") from err
+    path = root / where
+    if not path.is_file():
+        raise ConfigError(unknown("conf", group, name, options(root, group)))
+    return _convert(declarations.read(path, where), kind, where)
 
 
 def effective_overrides(params: Params, overrides: Sequence[str]) -> list[str]:
@@ -110,13 +114,41 @@ def compose(root: Path, overrides: Sequence[str]) -> spec.Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    _check_headers(root)
     with (
+        shadow(root, overrides) as folder,
         composition(root, overrides),
-        initialize_config_dir(str(root / "conf"), version_base="1.3", job_name="m2l"),
+        initialize_config_dir(str(folder), version_base="1.3", job_name="m2l"),
     ):
         composed = hydra_compose("config", overrides=list(overrides))
-    return parse(composed, overrides)
+    return parse(root, composed, overrides)
+
+
+@contextmanager
+def shadow(root: Path, overrides: Sequence[str]) -> Iterator[Path]:
+    """Yield a folder that stands for `conf/` before Hydra; raises ConfigError for a wrong first line."""
+    conf = root / "conf"
+    _check_headers(root)
+    with tempfile.TemporaryDirectory(prefix="m2l-conf-") as name:
+        folder = Path(name)
+        for entry in conf.iterdir():
+            if entry.name not in NAMED:
+                (folder / entry.name).symlink_to(entry)
+        for group in NAMED:
+            (folder / group).mkdir()
+            names = options(root, group)
+            for item in names:
+                path = folder / group / f"{item}.yaml"
+                if _touched(group, item, overrides):
+                    path.symlink_to(conf / group / path.name)
+                else:
+                    path.write_text(f"# @package {group}.{item}\n{{}}\n", encoding="ascii")
+            everything = "".join(f"  - /{group}/{item}\n" for item in names)
+            (folder / group / f"{ALL}.yaml").write_text(f"# @package _global_\ndefaults:\n{everything}", "ascii")
+        yield folder
+
+
+def _touched(group: str, name: str, overrides: Sequence[str]) -> bool:
+    return any(re.match(rf"[~+]*{group}\.{re.escape(name)}[.=]", item) for item in overrides)
 
 
 @contextmanager
@@ -136,8 +168,8 @@ def composition(root: Path, overrides: Sequence[str]) -> Iterator[None]:
         raise ConfigError(f"{_yaml_place(err, root)}: {_first_line(err)}. Correct the YAML.") from err
 
 
-def parse(composed: Any, overrides: Sequence[str] = ()) -> spec.Config:
-    """Turn a composed Hydra config into frozen values.
+def parse(root: Path, composed: Any, overrides: Sequence[str] = ()) -> spec.Config:
+    """Turn what Hydra composed from the shadow of `conf/` into frozen values.
 
     Raises ConfigError for an unknown key, a wrong type, a resolver that makes a
     build depend on the moment or the machine, or a name that does not exist.
@@ -164,7 +196,11 @@ def parse(composed: Any, overrides: Sequence[str] = ()) -> spec.Config:
             values[group] = _convert(raw[group], SINGLE[group], file + _overridden(group, overrides))
         elif group in NAMED:
             values[group] = {
-                name: _convert(value, NAMED[group], f"{where}/{name}.yaml{_overridden(f'{group}.{name}', overrides)}")
+                name: _convert(
+                    _filled(root, group, name, value, overrides),
+                    NAMED[group],
+                    f"{where}/{name}.yaml{_overridden(f'{group}.{name}', overrides)}",
+                )
                 for name, value in raw[group].items()
             }
         elif group in TARGETS:
@@ -174,6 +210,14 @@ def parse(composed: Any, overrides: Sequence[str] = ()) -> spec.Config:
     return spec.Config(**values)
 
 
+def _filled(root: Path, group: str, name: str, value: Any, overrides: Sequence[str]) -> Any:
+    """Return a named declaration with the content that Hydra was not given."""
+    where = f"conf/{group}/{name}.yaml"
+    if _touched(group, name, overrides) or not (root / where).is_file():
+        return value
+    return declarations.overlay(declarations.read(root / where, where), value)
+
+
 def instantiate(target: spec.Target, expected: type[T], *args: object, where: str, **extra: object) -> T:
     """Build the object that a declaration names by `_target_`, with its keys as keyword arguments.
 
@@ -181,7 +225,7 @@ def instantiate(target: spec.Target, expected: type[T], *args: object, where: st
     """
     cls = load_class(target, expected, where=where)
     kwargs = {key: value for key, value in target.items() if key != "_target_"}
-    accepted = [name for name in inspect.signature(cls).parameters if name not in extra]
+    accepted = [name for name in _keywords(cls) if name not in extra]
     for key in kwargs:
         if key not in accepted:
             raise ConfigError(unknown(where, "key", key, accepted))
@@ -189,6 +233,16 @@ def instantiate(target: spec.Target, expected: type[T], *args: object, where: st
         return cls(*args, **kwargs, **extra)
     except (TypeError, ValueError) as err:
         raise ConfigError(f"{where}: {_first_line(err)}. Correct its keys.") from err
+
+
+def _keywords(cls: type) -> Iterator[str]:
+    """Yield what a class may be given by name, its bases' too where it passes on what it does not know."""
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            yield from (p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return
 
 
 def load_class(target: spec.Target, expected: type[T], *, where: str) -> type[T]:
@@ -213,7 +267,11 @@ def _convert(value: Any, kind: type[T], where: str) -> T:
         if found:
             known = _fields_at(kind, found[2] or "")
             raise ConfigError(unknown(where, "key", found[1], known)) from err
-        hint = " Quote a text that holds a colon and a space." if "Expected `str`, got `object`" in message else ""
+        hint = ""
+        if "Expected `str`, got `object`" in message:
+            hint = " Quote a text that holds a colon and a space."
+        elif "Expected `str`, got `" in message:
+            hint = " Quote a text that YAML would take for something else."
         message = message.replace("`$.", "`").replace("Object", "it")
         raise ConfigError(f"{where}: {message}. Correct it there.{hint}") from err
 
@@ -301,8 +359,13 @@ def _yaml_place(err: Any, root: Path) -> str:
     mark = getattr(err, "problem_mark", None)
     if mark is None:
         return "conf"
-    name = str(mark.name).replace(str(root) + "/", "")
+    name = Path(str(mark.name))
+    name = next((Path("conf", *name.parts[-depth:]) for depth in (2, 1) if _is_conf(root, name.parts[-depth:])), name)
     return f"{name}:{mark.line + 1}"
+
+
+def _is_conf(root: Path, parts: tuple[str, ...]) -> bool:
+    return (root / "conf").joinpath(*parts).is_file()
 
 
 def _first_line(err: object) -> str:

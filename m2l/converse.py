@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from m2l.digest import digest
 from m2l.draft import Draft
+from m2l.prompts import directives
 from m2l.spec import Slice
 
 
@@ -19,13 +20,17 @@ def drafts(evolved: Sequence[Draft], piece: Slice) -> list[Draft]:
     for draft in evolved:
         ranked = sorted(piece.variation, key=lambda name: digest([draft.evolved_id, name]), reverse=True)
         for name in sorted(ranked[: piece.variations_per_instruction]):
-            chosen = piece.variation[name]
             result.append(
-                replace(draft, variation=name, variation_family=chosen.family, variation_prompts=chosen.prompts)
+                replace(
+                    draft,
+                    variation=name,
+                    variation_family=piece.variation[name].family,
+                    variation_prompts=directives(piece, name, draft.evolved_id),
+                )
             )
     return result
 
 
 def longest(piece: Slice) -> int:
     """Return the number of user turns after the first in the longest variation."""
-    return max((len(variation.prompts) for variation in piece.variation.values()), default=0)
+    return max((len(variation.turns) for variation in piece.variation.values()), default=0)

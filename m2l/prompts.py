@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from m2l import templates
+from m2l.digest import digest
 from m2l.draft import Draft
 from m2l.errors import ConfigError
 from m2l.records import Request, Turn
-from m2l.spec import FrameStep, Seed, Slice
+from m2l.spec import FrameStep, Language, Seed, Slice
 
 VARIABLES = {
     "evolve": frozenset({"prompt", "labels", "shots", "instruction", "language"}),
@@ -15,6 +16,43 @@ VARIABLES = {
     "assistant_turn": frozenset({"labels", "dialogues", "conversation", "language"}),
 }
 """The variables that the template of each step of a frame may use."""
+
+DIRECTIVE_VARIABLES = frozenset({"language", "variety", "anchor", "format", "neighbour"})
+"""The variables that a directive may use.
+
+`variety`, `anchor` and `format` are one of those of the language, drawn anew for each
+seed or conversation; `neighbour` is the neighbour language's name in the language.
+"""
+
+
+def directive(template: str, language: Language, *key: str) -> str:
+    """Render the directive of an operator or a turn; what it draws depends on `key` alone."""
+    if "{" not in template:
+        return template
+    values = {
+        "language": {"name": language.name, "own_name": language.own_name},
+        "variety": _drawn(language.varieties, *key),
+        "anchor": _drawn(language.anchors.all, *key),
+        "format": _drawn(language.formats, *key),
+        "neighbour": language.neighbour.name,
+    }
+    return templates.render(template, values, where="a directive")
+
+
+def directives(piece: Slice, variation: str, evolved_id: str) -> tuple[str, ...]:
+    """Return the directives of a variation's turns for one conversation."""
+    return tuple(
+        directive(turn.prompt, piece.language, evolved_id, variation) for turn in piece.variation[variation].turns
+    )
+
+
+def _drawn(options: Sequence[str], *key: str) -> str:
+    """Return the option of the highest digest, so that adding one moves only what it wins."""
+    return max(options, key=lambda option: digest([*key, option]), default="")
+
+
+_COMMON = "follow_up"
+"""The family whose first dialogue stands before a family's only one: two forms say more than one."""
 
 
 class Prompts:
@@ -39,7 +77,7 @@ class Prompts:
     def respond(self, draft: Draft) -> Request:
         """Ask for the answer to the draft's evolved instruction."""
         step = self.piece.frame.respond
-        tokens = self.piece.max_tokens.respond
+        tokens = self.piece.answer_tokens[draft.seed.task]
         if step is None:
             return self._chat(draft.turns, tokens, ())
         values = {
@@ -52,7 +90,7 @@ class Prompts:
     def user_turn(self, draft: Draft) -> Request:
         """Ask for what the user says next, by the directive of this turn of the variation."""
         values = {
-            "prompt": self.directive(draft),
+            "prompt": draft.variation_prompts[len(draft.turns) // 2 - 1],
             "conversation": draft.turns,
             "dialogues": self._dialogues(draft),
         }
@@ -66,11 +104,6 @@ class Prompts:
             return self._chat(draft.turns, tokens, ())
         values = {"conversation": draft.turns, "dialogues": self._dialogues(draft)}
         return self._request("assistant_turn", step, values, tokens)
-
-    def directive(self, draft: Draft) -> str:
-        """Return what the user is to do at the draft's next turn."""
-        done = len(draft.turns) // 2 - 1
-        return self.piece.variation[draft.variation].prompts[done]
 
     def answered(self, seed: Seed) -> list[Seed]:
         """Return the worked examples for an answer: other seeds, of the same task where there are enough.
@@ -95,6 +128,7 @@ class Prompts:
         return shots[family]
 
     def _dialogues(self, draft: Draft) -> Sequence[Sequence[str]]:
+        """Return the worked dialogues of a variation's family; before a single one stands one of `follow_up`."""
         if self.piece.frame.kind == "chat":
             return ()
         family = draft.variation_family
@@ -104,7 +138,8 @@ class Prompts:
                 f"conf/language/{self.piece.language_code}.yaml: shots.dialogue has no family {family!r}, which "
                 f"conf/variation/{draft.variation}.yaml needs with a base model. Add an example, or use a chat model."
             )
-        return dialogues[family]
+        shown = dialogues[family]
+        return shown if len(shown) > 1 else [*dialogues.get(_COMMON, ())[:1], *shown] if family != _COMMON else shown
 
     def _request(self, name: str, step: FrameStep, values: Mapping[str, object], max_tokens: int) -> Request:
         where = f"frame.{name}"

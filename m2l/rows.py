@@ -22,10 +22,11 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
     context = Context(
         language_code=piece.language_code,
         language=piece.language,
+        others=piece.others,
         task=piece.task,
-        directives=tuple(
-            text for part in (piece.operator, piece.variation) for d in part.values() for text in d.prompts
-        ),
+        operator=piece.operator,
+        variation=piece.variation,
+        seeds={seed.seed_id: seed for seed in piece.seeds},
         examples=piece.examples,
     )
     raw = {
@@ -53,11 +54,16 @@ def _judge_kind(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     rows.sort(key=lambda row: str(row["row_id"]))
     written = [row for row in rows if row["error"] is None]
-    silent = [row | {"reason": "no_answer", "reasons": ["no_answer"]} for row in rows if row["error"] is not None]
-    table = schema.frame(written, schema.ROWS | {"error": pl.String})
+    silent = [
+        {name: value for name, value in row.items() if name != "instruction"}
+        | {"reason": "no_answer", "reasons": ["no_answer"]}
+        for row in rows
+        if row["error"] is not None
+    ]
+    table = schema.frame(written, schema.ROWS | {"error": pl.String, "instruction": pl.String})
     kept, failed = apply(table, filters, context)
     both = pl.concat([failed.select(list(schema.REJECTED)), schema.frame(silent, schema.REJECTED)])
-    return schema.check(kept.drop("error"), schema.ROWS, where="kept"), both.sort("row_id")
+    return schema.check(kept.drop("error", "instruction"), schema.ROWS, where="kept"), both.sort("row_id")
 
 
 def _by_reason(rejected: pl.DataFrame) -> dict[str, int]:
@@ -90,6 +96,8 @@ def _row(piece: Slice, draft: Draft) -> dict[str, object]:
         "model_content": piece.identity.content,
         "source": draft.seed.source,
         "license": draft.seed.license,
+        "origin": draft.seed.origin,
+        "instruction": draft.instruction,
         "error": draft.error,
     }
 
@@ -113,6 +121,8 @@ def _seed_row(piece: Slice, index: int) -> dict[str, object]:
             "finish_reasons": [],
             "source": seed.source,
             "license": seed.license,
+            "origin": seed.origin,
+            "instruction": seed.instruction,
             "error": None,
         }
     )

@@ -46,6 +46,7 @@ LINEAGE: dict[str, Any] = {
     "model_content": pl.String,
     "source": pl.String,
     "license": pl.String,
+    "origin": pl.String,
 }
 """Ours: where a row comes from. `request_keys` has one store key for each text the model wrote."""
 

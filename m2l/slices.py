@@ -1,7 +1,7 @@
 """From declarations to slices: each language's share of the recipe, resolved and digested."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,23 +11,28 @@ import msgspec
 from m2l import config, evolve, models, prompts, templates
 from m2l.digest import canonical, digest, digest_bytes
 from m2l.engine.base import Engine
-from m2l.errors import BuildError, ConfigError, unknown
+from m2l.errors import BuildError, ConfigError, SeedError, unknown
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
+from m2l.filters.declared_checks import instances
 from m2l.process import writing
 from m2l.records import Turn
-from m2l.seeds import SeedSource
+from m2l.seed_sources.base import Found, SeedSource, Wanted
 from m2l.spec import (
     ENGLISH,
     Config,
     DatasetSpec,
-    Directive,
     Language,
+    LanguageFacts,
     MaxTokens,
     ModelIdentity,
+    OperatorForm,
     Quarantined,
     Seed,
     Slice,
+    Task,
+    TurnForm,
+    VariationForm,
 )
 
 T = TypeVar("T")
@@ -36,7 +41,7 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "checks.py", "cli.py", "engine", "lineage.py", "models.py", "plan.py", "process.py", "progress.py",
+    "__main__.py", "audit.py", "cli.py", "engine", "lineage.py", "models.py", "plan.py", "process.py", "progress.py",
     "store.py", "sweep.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
@@ -59,20 +64,19 @@ def compose(root: Path, overrides: Sequence[str]) -> Composed:
 
 def resolve(root: Path, conf: Config) -> Composed:
     """Resolve a composed configuration into slices; raises what `compose` raises."""
-    _check_references(root, conf)
-    engine = config.load_class(conf.engine, Engine, where="conf/engine")
-    identity, factors = _identify(root, conf, engine)
-    code = code_digest()
-    slices = {name: _slice(root, conf, name, identity, factors[name], code) for name in sorted(conf.language)}
+    maker = Maker(root, conf)
+    found = read_seeds(root, conf)
+    slices = {name: maker.slice(name, found) for name in sorted(conf.language)}
     for piece in slices.values():
-        _check_prompts(piece)
+        check_prompts(piece)
     dataset = DatasetSpec(
-        code=code,
+        code=maker.code,
         recipe=conf.recipe.name,
-        languages=dict(sorted(conf.language.items())),
+        languages={name: language.facts for name, language in sorted(conf.language.items())},
         model=conf.model,
-        identity=identity,
+        identity=maker.identity,
         quota=conf.recipe.quota,
+        quarantined=tuple(found.quarantined.get("", ())),
         exporter=conf.exporter,
     )
     return Composed(slices, dataset)
@@ -148,79 +152,141 @@ def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIden
     return identity, {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
 
 
-def _slice(root: Path, conf: Config, name: str, identity: ModelIdentity, factor: float, code: str) -> Slice:
-    language = conf.language[name]
-    seeds, aside = _seeds(root, conf, name)
-    used = tuple(seed for task in sorted(conf.task) for seed in _of_task(seeds, task)[: conf.recipe.seeds_per_task])
-    for task in sorted(conf.task):
-        if not _of_task(seeds, task):
-            raise ConfigError(f"data/seeds: no seed of task {task!r} in {name}. Add one, or drop the task.")
-    shown = conf.frame.shots + 1
-    examples = tuple(seed for task in sorted(conf.task) for seed in _of_task(seeds, task)[:shown])
-    values = {"language": {"name": language.name, "own_name": language.own_name}}
-    budget = {step: math.ceil(getattr(conf.recipe.max_tokens, step) * factor) for step in MaxTokens.__struct_fields__}
-    return Slice(
-        code=code,
-        language_code=name,
-        language=language,
-        task=conf.task,
-        operator={
-            key: Directive(
-                family=operator.family,
-                applies_to=operator.applies_to,
-                prompts=(_directive(operator.prompt, name, values, f"conf/operator/{key}.yaml"),),
-            )
-            for key, operator in conf.operator.items()
-        },
-        variation={
-            key: Directive(
-                family=variation.family,
-                prompts=tuple(
-                    _directive(turn.prompt, name, values, f"conf/variation/{key}.yaml") for turn in variation.turns
-                ),
-            )
-            for key, variation in conf.variation.items()
-        },
-        frame=conf.frame,
-        model=conf.model,
-        identity=identity,
-        engine=conf.engine,
-        sampling=msgspec.structs.replace(
-            conf.model.sampling, dry_allowed_length=round(conf.model.sampling.dry_allowed_length * factor)
-        ),
-        max_tokens=MaxTokens(**budget),
-        variations_per_instruction=conf.recipe.variations_per_instruction,
-        seeds=used,
-        examples=examples,
-        quarantined=tuple(aside),
-        filter=conf.filter,
+def read_seeds(root: Path, conf: Config) -> Found:
+    """Return the seeds of all sources by language, and the rows that cannot be used; raises SeedError."""
+    wanted = Wanted(
+        languages=conf.language,
+        tasks=conf.task,
+        all_languages=_every_language(root) if _names_languages(conf) else conf.language,
+        all_tasks=frozenset(config.options(root, "task")),
     )
-
-
-def _seeds(root: Path, conf: Config, language: str) -> tuple[list[Seed], list[Quarantined]]:
-    seeds: list[Seed] = []
-    aside: list[Quarantined] = []
+    seeds: dict[str, dict[str, Seed]] = {name: {} for name in conf.language}
+    aside: dict[str, list[Quarantined]] = {name: [] for name in ("", *conf.language)}
     for name, target in conf.seed_source.items():
         source = config.instantiate(target, SeedSource, where=f"conf/seed_source/{name}.yaml")
-        found, put_aside = source.read(root, language, conf.task)
-        seeds += found
-        aside += put_aside
-    return seeds, aside
+        found = source.read(root, wanted)
+        for language, rows in found.seeds.items():
+            for seed in rows:
+                seeds[language].setdefault(seed.seed_id, seed)
+        for language, put_aside in found.quarantined.items():
+            aside[language] += put_aside
+    for language, usable in seeds.items():
+        if not usable and aside[language]:
+            first = aside[language][0]
+            raise SeedError(
+                f"{first.where}: {first.reason}; no row of {len(aside[language])} is a seed for {language}. "
+                f"Correct them, or add seeds."
+            )
+    return Found(seeds={name: list(rows.values()) for name, rows in seeds.items()}, quarantined=aside)
 
 
-def _of_task(seeds: list[Seed], task: str) -> list[Seed]:
-    return [seed for seed in seeds if seed.task == task]
+def _every_language(root: Path) -> dict[str, Language]:
+    return {name: config.load_named(root, "language", name, Language) for name in config.options(root, "language")}
 
 
-def _directive(forms: dict[str, str], language: str, values: Mapping[str, object], where: str) -> str:
+def _names_languages(conf: Config) -> bool:
+    """Say whether a source tells languages by a column, so that all their names must be known."""
+    return any("language" in target for target in conf.seed_source.values())
+
+
+class Maker:
+    """Makes the slices of one composed configuration; raises ConfigError or ModelError for what none can be made of."""
+
+    def __init__(self, root: Path, conf: Config) -> None:
+        _check_references(root, conf)
+        self.root, self.conf, self.code = root, conf, code_digest()
+        engine = config.load_class(conf.engine, Engine, where="conf/engine")
+        self.identity, self._factors = _identify(root, conf, engine)
+        self._operator = {
+            name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
+        }
+        self._facts: dict[str, LanguageFacts] = {}
+
+    def slice(self, name: str, found: Found) -> Slice:
+        """Return the slice of one language, with its share of the seeds that were found."""
+        factor = self._factors[name]
+        conf, language, recipe = self.conf, self.conf.language[name], self.conf.recipe
+        by_task = {task: [seed for seed in found.seeds[name] if seed.task == task] for task in sorted(conf.task)}
+        for task, rows in by_task.items():
+            if not rows:
+                raise ConfigError(f"data/seeds: no seed of task {task!r} in {name}. Add one, or drop the task.")
+        used = tuple(seed for task, rows in by_task.items() for seed in rows[: recipe.seeds_wanted(task)])
+        shown = conf.frame.shots + 1
+        examples = tuple(seed for rows in by_task.values() for seed in rows[:shown])
+        respond = recipe.max_tokens.respond
+        sampling = conf.model.sampling
+        return Slice(
+            code=self.code,
+            language_code=name,
+            language=language,
+            task=conf.task,
+            operator={
+                key: OperatorForm(
+                    family=operator.family,
+                    applies_to=operator.applies_to,
+                    keeps_answer=operator.keeps_answer,
+                    checks=operator.checks,
+                    prompt=_form(operator.prompt, name, f"conf/operator/{key}.yaml"),
+                )
+                for key, operator in self._operator.items()
+            },
+            variation={
+                key: VariationForm(
+                    family=variation.family,
+                    turns=tuple(
+                        TurnForm(
+                            prompt=_form(turn.prompt, name, f"conf/variation/{key}.yaml"),
+                            answer_in=turn.answer_in,
+                            checks=turn.checks,
+                        )
+                        for turn in variation.turns
+                    ),
+                )
+                for key, variation in conf.variation.items()
+            },
+            others=self._others(name, used),
+            frame=conf.frame,
+            model=conf.model,
+            identity=self.identity,
+            engine=conf.engine,
+            sampling=msgspec.structs.replace(sampling, dry_allowed_length=round(sampling.dry_allowed_length * factor)),
+            max_tokens=MaxTokens(
+                **{step: math.ceil(getattr(recipe.max_tokens, step) * factor) for step in MaxTokens.__struct_fields__}
+            ),
+            answer_tokens={
+                task: math.ceil(min(respond, declared.max_tokens) * factor) for task, declared in conf.task.items()
+            },
+            operators_per_seed=recipe.operators_per_seed,
+            variations_per_instruction=recipe.variations_per_instruction,
+            seeds=used,
+            examples=examples,
+            quarantined=tuple(found.quarantined.get(name, ())),
+            filter=conf.filter,
+        )
+
+    def _others(self, name: str, seeds: Sequence[Seed]) -> dict[str, LanguageFacts]:
+        """Return the facts of the languages that a turn may be in beside its own."""
+        codes = {self.conf.language[name].neighbour.code}
+        for seed in seeds:
+            fields = self.conf.task[seed.task].fields
+            codes |= {str(seed.fields[key]) for key in seed.fields if fields[key].kind == "language"}
+        for code in sorted(codes - self._facts.keys()):
+            if code in self.conf.language:
+                self._facts[code] = self.conf.language[code].facts
+            else:
+                self._facts[code] = config.load_named(self.root, "language", code, Language).facts
+        return {code: self._facts[code] for code in sorted(codes)}
+
+
+def _form(forms: dict[str, str], language: str, where: str) -> str:
+    """Return the form of a directive that serves a language: its own, or the English one."""
     key = language if language in forms else ENGLISH
     if key not in forms:
         raise ConfigError(f"{where}: prompt has no form in {language} or {ENGLISH}. Add one.")
-    templates.check(forms[key], frozenset(values), where=f"{where}: prompt.{key}")
-    text = templates.render(forms[key], values, where=f"{where}: prompt.{key}")
-    if not text:
+    templates.check(forms[key], prompts.DIRECTIVE_VARIABLES, where=f"{where}: prompt.{key}")
+    if not forms[key].strip():
         raise ConfigError(f"{where}: prompt.{key} is empty. Write it.")
-    return text
+    return forms[key].strip()
 
 
 def _check_references(root: Path, conf: Config) -> None:
@@ -234,9 +300,19 @@ def _check_references(root: Path, conf: Config) -> None:
             raise ConfigError(f"conf/recipe: no operator applies to task {task!r}. Add one, or drop the task.")
     languages = config.options(root, "language")
     forms = {f"conf/operator/{name}.yaml": operator.prompt for name, operator in conf.operator.items()}
+    forms |= {f"conf/task/{name}.yaml": task.prompt for name, task in conf.task.items()}
     for name, variation in conf.variation.items():
         for number, turn in enumerate(variation.turns):
             forms[f"conf/variation/{name}.yaml: turns.{number}"] = turn.prompt
+            instances(turn.checks, f"conf/variation/{name}.yaml")
+    for name, declared in conf.task.items():
+        instances(declared.checks, f"conf/task/{name}.yaml")
+        _check_fields(name, declared)
+    for name, operator in conf.operator.items():
+        instances(operator.checks, f"conf/operator/{name}.yaml")
+    for task in conf.recipe.seeds_of_task:
+        if task not in tasks:
+            raise ConfigError(unknown(f"conf/recipe/{conf.recipe.name}.yaml", "task", task, tasks))
     for where, prompt in forms.items():
         for language in prompt:
             if language not in languages:
@@ -251,15 +327,26 @@ def _check_references(root: Path, conf: Config) -> None:
             templates.check(frame_step.template, allowed, where=f"conf/frame: {step}.template")
 
 
-def _check_prompts(piece: Slice) -> None:
+def _check_fields(name: str, task: Task) -> None:
+    """Raise ConfigError if a check of a task, or its prompt, names a field that the task does not have."""
+    where = f"conf/task/{name}.yaml"
+    for check in task.checks:
+        if check.get("field", next(iter(task.fields), None)) not in {*task.fields, None}:
+            raise ConfigError(unknown(where, "field", check["field"], list(task.fields)))
+    for form, text in task.prompt.items():
+        templates.check(text, frozenset(task.fields), where=f"{where}: prompt.{form}")
+
+
+def check_prompts(piece: Slice) -> None:
     """Render a request of every kind, so that one that cannot be rendered stops before a model loads."""
     writer = prompts.Prompts(piece)
-    drafts = evolve.drafts(piece)
+    drafts = list({draft.operator: draft for draft in evolve.drafts(piece)}.values())
     for draft in drafts:
         writer.evolve(draft)
     first = replace(drafts[0], turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")
     writer.respond(first)
     for name, variation in piece.variation.items():
-        talk = replace(first, variation=name, variation_family=variation.family, variation_prompts=variation.prompts)
+        directives = prompts.directives(piece, name, first.evolved_id)
+        talk = replace(first, variation=name, variation_family=variation.family, variation_prompts=directives)
         writer.user_turn(talk)
         writer.assistant_turn(talk)

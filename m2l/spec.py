@@ -22,10 +22,53 @@ Target = dict[str, Any]
 
 
 class Verify(Spec, frozen=True):
-    """How the language of a text is verified; `codes` are the detector answers to accept."""
+    """How the language of a text is verified: `codes` are the detector answers to accept, `note` what to know."""
 
     method: Literal["detectors", "script_only", "not_verifiable"]
     codes: tuple[str, ...] = ()
+    note: str = ""
+
+
+class Resources(Spec, frozen=True):
+    """How much text there is for a language in the world, and who says so."""
+
+    level: Literal["low", "mid", "high"]
+    source: str
+
+
+class LanguageFacts(Spec, frozen=True):
+    """What is known of a language, apart from text in it."""
+
+    name: str
+    own_name: str
+    script: str
+    direction: Literal["ltr", "rtl"]
+    iso639_3: str
+    bcp47: str
+    family: str
+    resources: Resources
+    verify: Verify
+
+
+class Neighbour(Spec, frozen=True):
+    """The second language that speakers meet most often: its code, and its name in the language itself."""
+
+    code: str
+    name: str
+
+
+class Anchors(Spec, frozen=True):
+    """What speakers know from their own lives, as words in the language."""
+
+    foods: tuple[str, ...]
+    festivals: tuple[str, ...]
+    places: tuple[str, ...]
+    institutions: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.foods + self.festivals + self.places + self.institutions
 
 
 class Labels(Spec, frozen=True):
@@ -56,42 +99,82 @@ class Shots(Spec, frozen=True):
     dialogue: dict[str, tuple[tuple[str, ...], ...]]
 
 
-class Language(Spec, frozen=True):
-    """A language, `conf/language/<code>.yaml`."""
+class Language(LanguageFacts, frozen=True):
+    """A language, `conf/language/<code>.yaml`.
 
-    name: str
-    own_name: str
-    script: str
-    direction: Literal["ltr", "rtl"]
-    iso639_3: str
-    bcp47: str
-    verify: Verify
+    `varieties` are regional varieties as their speakers call them, `formats` words for
+    what a text may be put into.
+    """
+
+    neighbour: Neighbour
+    varieties: tuple[str, ...]
+    anchors: Anchors
+    formats: tuple[str, ...]
     sample: str
     labels: Labels
     shots: Shots
 
+    @property
+    def facts(self) -> LanguageFacts:
+        """The facts alone."""
+        return LanguageFacts(**{name: getattr(self, name) for name in LanguageFacts.__struct_fields__})
+
+
+class Field(Spec, frozen=True):
+    """Something that a seed brings beside its instruction.
+
+    A `text` and `options` (a list, shown with letters) are shown below the instruction;
+    `labels` (the answers that may be given), a `language` (the code of the one to answer
+    in) and a `note` (which a seed may lack) are not.
+    """
+
+    kind: Literal["text", "options", "labels", "language", "note"]
+    about: str
+
 
 class Task(Spec, frozen=True):
-    """A task, `conf/task/<name>.yaml`; `input` says whether its seeds bring a text along."""
+    """A task, `conf/task/<name>.yaml`.
+
+    `answer` says its answer's form, `checks` decide it where that can be done.
+    `min_words` and `max_tokens` bound an answer; `prompt` is the instruction, by
+    language, for seeds from a source that brings none.
+    """
 
     title: str
     description: str
-    input: bool
+    fields: dict[str, Field]
+    answer: str
     min_words: int
+    max_tokens: int
+    checks: tuple[Target, ...] = ()
+    prompt: dict[str, str] = {}
 
 
 class Operator(Spec, frozen=True):
-    """An Evol operator, `conf/operator/<name>.yaml`: its directive by language."""
+    """An Evol operator, `conf/operator/<name>.yaml`: its directive by language.
+
+    `checks` decide whether a result is an evolution; `keeps_answer` says whether the
+    answer to it still has the form that the task's own checks expect.
+    """
 
     family: str
     applies_to: tuple[str, ...]
+    keeps_answer: bool
+    checks: tuple[Target, ...]
     prompt: dict[str, str]
 
 
 class VariationTurn(Spec, frozen=True):
-    """What the user does at one turn of a dialogue variation, by language."""
+    """What the user does at one turn of a dialogue variation, by language.
 
+    `depends_on` says what of the conversation the turn refers to, `answer_in` in which
+    language it is to be answered, and `checks` decide whether it happened.
+    """
+
+    depends_on: Literal["last_answer", "first_message", "conversation", "nothing"]
     prompt: dict[str, str]
+    answer_in: Literal["own", "neighbour"] = "own"
+    checks: tuple[Target, ...] = ()
 
 
 class Variation(Spec, frozen=True):
@@ -166,13 +249,23 @@ class Quota(Spec, frozen=True):
 
 
 class Recipe(Spec, frozen=True):
-    """How much to make, `conf/recipe/<name>.yaml`."""
+    """How much to make of each language, `conf/recipe/<name>.yaml`.
+
+    `seeds_of_task` overrides `seeds_per_task` for tasks by name; `operators_per_seed`
+    null applies every operator of the task.
+    """
 
     name: str
     seeds_per_task: int
+    seeds_of_task: dict[str, int]
+    operators_per_seed: int | None
     variations_per_instruction: int
     max_tokens: MaxTokens
     quota: Quota
+
+    def seeds_wanted(self, task: str) -> int:
+        """Return how many seeds of a task the recipe declares."""
+        return self.seeds_of_task.get(task, self.seeds_per_task)
 
 
 class Config(Spec, frozen=True):
@@ -192,15 +285,21 @@ class Config(Spec, frozen=True):
 
 
 class Seed(Spec, frozen=True):
-    """A human-written instruction and its response; `input` is a text that the instruction is about."""
+    """A human-written instruction and its response.
+
+    `fields` is what it brings along by the names of its task's fields, `input` the part
+    of that which is shown below the instruction. `origin` says where in its source it is from.
+    """
 
     seed_id: str
     task: str
     instruction: str
     input: str | None
+    fields: dict[str, str | tuple[str, ...]]
     response: str
     source: str
     license: str
+    origin: str
 
 
 class Quarantined(Spec, frozen=True):
@@ -211,12 +310,29 @@ class Quarantined(Spec, frozen=True):
     text: str
 
 
-class Directive(Spec, frozen=True):
-    """An operator or one turn of a variation, in the form that serves one language."""
+class OperatorForm(Spec, frozen=True):
+    """An operator in the form that serves one language; `prompt` is a template still."""
 
     family: str
-    prompts: tuple[str, ...]
-    applies_to: tuple[str, ...] = ()
+    applies_to: tuple[str, ...]
+    keeps_answer: bool
+    checks: tuple[Target, ...]
+    prompt: str
+
+
+class TurnForm(Spec, frozen=True):
+    """One turn of a variation in the form that serves one language; `prompt` is a template still."""
+
+    prompt: str
+    answer_in: Literal["own", "neighbour"]
+    checks: tuple[Target, ...]
+
+
+class VariationForm(Spec, frozen=True):
+    """A variation in the form that serves one language."""
+
+    family: str
+    turns: tuple[TurnForm, ...]
 
 
 class ModelIdentity(Spec, frozen=True):
@@ -229,20 +345,27 @@ class ModelIdentity(Spec, frozen=True):
 
 
 class Slice(Spec, frozen=True):
-    """One language's share of a recipe, fully resolved: all that `build` reads."""
+    """One language's share of a recipe, fully resolved: all that `build` reads.
+
+    `others` are the languages that a turn may be in beside the slice's own;
+    `answer_tokens` bounds a first answer by its task.
+    """
 
     code: str
     language_code: str
     language: Language
     task: dict[str, Task]
-    operator: dict[str, Directive]
-    variation: dict[str, Directive]
+    operator: dict[str, OperatorForm]
+    variation: dict[str, VariationForm]
+    others: dict[str, LanguageFacts]
     frame: Frame
     model: Model
     identity: ModelIdentity
     engine: Target
     sampling: SamplingParams
     max_tokens: MaxTokens
+    answer_tokens: dict[str, int]
+    operators_per_seed: int | None
     variations_per_instruction: int
     seeds: tuple[Seed, ...]
     examples: tuple[Seed, ...]
@@ -251,12 +374,16 @@ class Slice(Spec, frozen=True):
 
 
 class DatasetSpec(Spec, frozen=True):
-    """What `assemble` reads: which slices, how many rows of each, and in which formats."""
+    """What `assemble` reads: which slices, how many rows of each, and in which formats.
+
+    `quarantined` are seed rows of no language that `conf/` knows.
+    """
 
     code: str
     recipe: str
-    languages: dict[str, Language]
+    languages: dict[str, LanguageFacts]
     model: Model
     identity: ModelIdentity
     quota: Quota
+    quarantined: tuple[Quarantined, ...]
     exporter: dict[str, Target]

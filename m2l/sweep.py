@@ -38,8 +38,8 @@ def run(root: Path, arguments: Sequence[str]) -> None:
 
     sys.argv = ["m2l sweep", *flags, *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what is wrong instead of printing it
-    with config.composition(root, overrides):
-        hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(job)()
+    with config.shadow(root, overrides) as conf, config.composition(root, overrides):
+        hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(job)()
     made = [path for path in sorted((root / "multirun").glob(f"*/*/*/{_RESULT}")) if path.parents[1] not in before]
     _table([json.loads(path.read_text(encoding="utf-8")) for path in made], root)
 
@@ -48,7 +48,7 @@ def _variant(root: Path, composed: Any, folder: Path, overrides: list[str]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"overrides": overrides, "folder": str(folder)}
     try:
-        resolved = slices.resolve(root, config.parse(composed, overrides))
+        resolved = slices.resolve(root, config.parse(root, composed, overrides))
         slices.write(resolved, folder / "slices")
         reports, metrics = build.run_all(
             root, resolved, tables=folder / "tables", dist=folder / "dist", progress=lambda name: Bar(name)

@@ -11,6 +11,7 @@ _READ = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _HARAKAT = regex.compile(r"[\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06ED]")
 _CONTROL = regex.compile(r"[\p{Cc}\p{Cs}\p{Co}\p{Cn}]")
 _SPACE = regex.compile(r"\s+")
+_SPLIT = regex.compile(r"[\s(),/]+")
 
 SCRIPTS = {"Hans": ("Han",), "Hant": ("Han",), "Jpan": ("Han", "Hiragana", "Katakana"), "Hang": ("Hangul", "Han")}
 """ISO 15924 codes that stand for more, or other, than one Unicode script."""
@@ -62,3 +63,42 @@ def shingles(text: str, size: int = 5) -> list[str]:
     if len(folded) <= size:
         return [folded] if folded else []
     return list(dict.fromkeys(folded[start : start + size] for start in range(len(folded) - size + 1)))
+
+
+@lru_cache(maxsize=65536)
+def _trigrams(text: str) -> frozenset[str]:
+    return frozenset(shingles(text, 3))
+
+
+def similarity(one: str, other: str) -> float:
+    """Return the Jaccard similarity of two texts by character trigrams of their folded forms, 0 to 1."""
+    first, second = _trigrams(one), _trigrams(other)
+    union = len(first | second)
+    return len(first & second) / union if union else 1.0
+
+
+def mentions(text: str, term: str) -> bool:
+    """Say whether every word of `term` stands in `text`, in whatever inflected form.
+
+    A word counts if seven tenths of it, and three letters at least, are there from its
+    beginning or up to its end: no list of forms exists for 73 languages, and most
+    inflect at one side or the other.
+    """
+    folded = fold(text)
+    for word in filter(None, map(fold, _SPLIT.split(term))):
+        size = max(3, round(len(word) * 0.7))
+        if word[:size] not in folded and word[-size:] not in folded:
+            return False
+    return True
+
+
+def content_words(text: str, locale: str) -> set[str]:
+    """Return the words of a text that are likely to carry content, and its numbers.
+
+    A word is taken for one if it is of average length or longer among the distinct words
+    of the text, so that function words fall out without a list; in a text of one-letter
+    words all are taken.
+    """
+    found = set(words(text, locale))
+    mean = sum(map(len, found)) / len(found) if found else 0.0
+    return {word for word in found if len(word) >= mean or word.isnumeric()}

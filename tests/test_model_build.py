@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from m2l.filters.language_identification import detected
+from m2l.identify import detected
 from tests.command import m2l
 from tests.conftest import ROOT
 
@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(lock, root / "cache" / "model_lock.json")
     (root / "params.yaml").write_text(
         f"languages: [{', '.join(CODES)}]\n"
-        "overrides: [recipe=starter, 'task=[general,question_answering]', engine.n_slots=8, recipe.seeds_per_task=1]\n"
+        "overrides: [recipe=starter, 'task=[general,question_answering]', engine.n_slots=8, recipe.seeds_per_task=2]\n"
     )
     assert m2l(root, "compose").returncode == 0
     for language in CODES:

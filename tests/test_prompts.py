@@ -11,7 +11,7 @@ import pytest
 
 from m2l import evolve, slices
 from m2l.draft import Draft
-from m2l.prompts import Prompts
+from m2l.prompts import Prompts, directives
 from m2l.records import Request, Turn
 from m2l.spec import Slice
 from tests.conftest import ROOT
@@ -34,7 +34,7 @@ def talk(piece: Slice, variation: str) -> Draft:
         draft,
         variation=variation,
         variation_family=chosen.family,
-        variation_prompts=chosen.prompts,
+        variation_prompts=directives(piece, variation, draft.evolved_id),
         instruction="[instruction]",
         turns=(Turn("user", "[instruction]"), Turn("assistant", "[first line]\n[second line]")),
     )

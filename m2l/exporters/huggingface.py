@@ -9,7 +9,7 @@ import polars as pl
 from m2l import schema
 from m2l.exporters.base import Dataset, Exporter
 from m2l.process import writing
-from m2l.spec import Language
+from m2l.spec import LanguageFacts
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -105,7 +105,7 @@ def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
     ]
 
 
-def _verified(language: Language) -> str:
+def _verified(language: LanguageFacts) -> str:
     texts = {
         "detectors": "pycld2 or py3langid, and script",
         "script_only": "its script alone",

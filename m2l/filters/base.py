@@ -7,17 +7,36 @@ from typing import ClassVar, Literal
 import msgspec
 import polars as pl
 
-from m2l.spec import Language, Seed, Task
+from m2l.spec import Language, LanguageFacts, OperatorForm, Seed, Task, VariationForm
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What a filter may know of the slice: its language, tasks, directives and worked examples."""
+    """What a filter may know of the slice: what it declares, its seeds by id, and the worked examples.
+
+    `others` are the languages that a turn may be in beside the slice's own.
+    """
 
     language_code: str
     language: Language
+    others: dict[str, LanguageFacts]
     task: dict[str, Task]
-    directives: tuple[str, ...]
+    operator: dict[str, OperatorForm]
+    variation: dict[str, VariationForm]
+    seeds: dict[str, Seed]
     examples: tuple[Seed, ...]
+
+    @property
+    def directives(self) -> tuple[str, ...]:
+        """The directives of all operators and variations."""
+        turns = (turn for form in self.variation.values() for turn in form.turns)
+        return (*(form.prompt for form in self.operator.values()), *(turn.prompt for turn in turns))
+
+    def target(self, seed_id: str) -> LanguageFacts | None:
+        """Return the other language that a seed is to be answered in, if it names one."""
+        seed = self.seeds[seed_id]
+        names = [name for name, field in self.task[seed.task].fields.items() if field.kind == "language"]
+        code = next((seed.fields[name] for name in names if name in seed.fields), None)
+        return self.others.get(code) if isinstance(code, str) else None
 
 
 class Filter(ABC):
@@ -36,7 +55,7 @@ class Filter(ABC):
         """Return the rules, as Boolean expressions, by name."""
 
 
-TURN_COLUMNS = ("kind", "task", "seed_id")
+TURN_COLUMNS = ("kind", "task", "seed_id", "multiturn_evol_type")
 
 
 def apply(table: pl.DataFrame, filters: Mapping[str, Filter], context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:

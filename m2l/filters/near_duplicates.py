@@ -1,5 +1,6 @@
 """Near-duplicates within a language, by MinHash (Broder 1997) over character shingles."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -12,9 +13,11 @@ _RNG_SEED = 42
 
 
 class NearDuplicates(Filter):
-    """Reject a row whose answers are nearly those of a row before it.
+    """Reject a row of which all that was written is nearly that of a row before it.
 
-    Compared is all after the first user turn, as sets of 5-character shingles;
+    Compared are the instruction and all after the first user turn, as sets of
+    5-character shingles; a passage that the instruction is about is not. So two labels
+    that answer different questions are no duplicates, nor two questions about one passage.
     `threshold` is the least estimated Jaccard similarity that counts, `num_perm` the
     number of hash functions.
     """
@@ -29,25 +32,25 @@ class NearDuplicates(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         return {
-            "near_duplicate": pl.col("conversation").map_batches(
+            "near_duplicate": pl.struct("instruction", "conversation").map_batches(
                 self._first, return_dtype=pl.Boolean(), is_elementwise=False
             )
         }
 
-    def _first(self, conversations: pl.Series) -> pl.Series:
+    def _first(self, rows: pl.Series) -> pl.Series:
         index = RMinHashLSH(threshold=self.threshold, num_perm=self.num_perm, num_bands=self.num_perm // 4)
         sketches: list[RMinHash] = []
         keep = []
-        for row, conversation in enumerate(conversations.to_list()):
+        for number, row in enumerate(rows.to_list()):
             sketch = RMinHash(num_perm=self.num_perm, seed=_RNG_SEED)
-            sketch.update(shingles(_answers(conversation)))
+            sketch.update(shingles(_written(row)))
             near = (sketches[other].jaccard(sketch) for other in index.query(sketch))
             keep.append(not any(similarity >= self.threshold for similarity in near))
             sketches.append(sketch)
             if keep[-1]:
-                index.insert(row, sketch)
+                index.insert(number, sketch)
         return pl.Series(keep, dtype=pl.Boolean)
 
 
-def _answers(conversation: list[dict[str, Any]]) -> str:
-    return "\n".join(turn["content"] for turn in conversation[1:])
+def _written(row: Mapping[str, Any]) -> str:
+    return "\n".join([row["instruction"], *(turn["content"] for turn in row["conversation"][1:])])

@@ -9,9 +9,9 @@ from m2l import config, slices, spec
 from m2l.engine.base import Engine
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
-from m2l.filters.language_identification import detected
+from m2l.identify import detected
 from m2l.prompts import Prompts
-from m2l.seeds import SeedSource
+from m2l.seed_sources.base import SeedSource
 from m2l.spec import ENGLISH
 from m2l.text import fold, script_share, shingles, words
 from tests.conftest import ROOT
@@ -113,18 +113,6 @@ def test_labels_tell_parts_apart(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LANGUAGES)
-def test_dialogues_alternate_and_end_with_an_answer(name: str) -> None:
-    """Each worked dialogue has the turns of its variation's family, user first and assistant last."""
-    turns: dict[str, int] = {}
-    for path in (CONF / "variation").glob("*.yaml"):
-        variation = config.load_named(ROOT, "variation", path.stem, spec.Variation)
-        turns[variation.family] = max(turns.get(variation.family, 0), len(variation.turns))
-    for family, dialogues in language(name).shots.dialogue.items():
-        for dialogue in dialogues:
-            assert len(dialogue) == 2 * (turns[family] + 1), f"{name} {family}"
-
-
-@pytest.mark.parametrize("name", LANGUAGES)
 def test_seeds_do_not_repeat_each_other_or_the_examples(name: str, composed: slices.Composed) -> None:
     """No seed's answer is nearly that of another seed or of a worked dialogue."""
     seeds = slices.compose(ROOT, ["engine=fake", f"language=[{name}]", "recipe.seeds_per_task=99"]).slices[name].seeds
@@ -168,8 +156,7 @@ def test_a_few_shot_prompt_ends_where_the_model_begins(name: str, composed: slic
         prompt = writer.evolve(draft).prompt
         assert isinstance(prompt, str)
         labels = piece.language.labels
-        directive = piece.operator[draft.operator].prompts[0]
-        end = f"({directive})\n{labels.instruction} {draft.seed.instruction}\n{labels.evolved}"
+        end = f"({draft.evolve_prompt})\n{labels.instruction} {draft.seed.instruction}\n{labels.evolved}"
         assert prompt.endswith(end)
         shown = [shot.evolved for shot in piece.language.shots.evolve[draft.operator_family]]
         assert all(text in prompt for text in shown)

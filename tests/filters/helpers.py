@@ -11,7 +11,10 @@ from m2l.spec import Seed
 from tests.conftest import ROOT
 
 ENGLISH = config.load_named(ROOT, "language", "eng_Latn", spec.Language)
-SUMMARY = spec.Task(title="", description="", input=True, min_words=4)
+SUMMARY = spec.Task(title="", description="", fields={}, answer="", min_words=4, max_tokens=99)
+OWN = Seed(
+    seed_id="own", task="general", instruction="?", input=None, fields={}, response="", source="", license="", origin=""
+)
 
 
 def shipped(name: str) -> Filter:
@@ -22,10 +25,22 @@ def shipped(name: str) -> Filter:
 
 
 def context(language: str = "eng_Latn", examples: tuple[Seed, ...] = (), directives: tuple[str, ...] = ()) -> Context:
-    """Return the context of a slice of a shipped language."""
+    """Return the context of a slice of a shipped language; each directive is one of an operator."""
     declared = config.load_named(ROOT, "language", language, spec.Language)
+    other = config.load_named(ROOT, "language", declared.neighbour.code, spec.Language)
+    operator = {
+        str(number): spec.OperatorForm(family="", applies_to=(), keeps_answer=True, checks=(), prompt=text)
+        for number, text in enumerate(directives)
+    }
     return Context(
-        language_code=language, language=declared, task={"general": SUMMARY}, directives=directives, examples=examples
+        language_code=language,
+        language=declared,
+        others={declared.neighbour.code: other.facts},
+        task={"general": SUMMARY},
+        operator=operator,
+        variation={},
+        seeds={seed.seed_id: seed for seed in (OWN, *examples)},
+        examples=examples,
     )
 
 
@@ -37,12 +52,14 @@ def row(*contents: str, kind: str = "conversation", seed: str = "?", reasons: tu
     return empty | {
         "id": 0, "no_of_turns": len(contents) // 2, "conversation": turns, "request_keys": [], "kind": kind,
         "finish_reasons": list(reasons), "task": "general", "seed_prompt": seed, "seed_id": "own",
+        "instruction": contents[0] if contents else "",
     }  # fmt: skip
 
 
 def table(*rows: dict[str, Any]) -> pl.DataFrame:
     """Return rows as a table, numbered by their ids."""
-    return schema.frame([value | {"row_id": str(number)} for number, value in enumerate(rows)], schema.ROWS)
+    numbered = [value | {"row_id": str(number)} for number, value in enumerate(rows)]
+    return schema.frame(numbered, schema.ROWS | {"instruction": pl.String})
 
 
 def reasons(rows: pl.DataFrame, name: str, where: Context) -> list[list[str]]:

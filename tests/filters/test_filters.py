@@ -39,7 +39,7 @@ def test_language_keeps_its_own_and_rejects_the_others(language: str) -> None:
         ("zho_Hans", "OK, of course you can do it today.", ["wrong_script", "wrong_language"]),
         ("hin_Deva", "ठीक है।", []),
         ("hin_Deva", "\x00ठीक है, मैं अभी आता हूँ और सब कुछ देखता हूँ।\x07", []),
-        ("arb_Arab", "12345", ["wrong_script"]),
+        ("arb_Arab", "12345", []),
     ],
 )
 def test_language_of_short_and_odd_turns(language: str, text: str, expected: list[str]) -> None:
@@ -115,9 +115,12 @@ def test_copies_of_seed_question_and_turns(rows: dict[str, object], expected: li
 
 OWN = "The library on Hill Road stays closed until its roof has been mended in March."
 EXAMPLES = (
-    Seed(seed_id="own", task="general", instruction=OWN, input=None, response="ok", source="", license=""),
     Seed(
-        seed_id="other", task="general", instruction="Say it.", input=None, source="", license="",
+        seed_id="own", task="general", instruction=OWN, input=None, fields={}, source="", license="", origin="",
+        response="ok",
+    ),
+    Seed(
+        seed_id="other", task="general", instruction="Say it.", input=None, fields={}, source="", license="", origin="",
         response="Blot the stain with a clean cloth and never rub it while it is wet.",
     ),
 )  # fmt: skip

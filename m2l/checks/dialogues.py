@@ -1,0 +1,81 @@
+"""Turns of a conversation that did what their variation says."""
+
+from typing import ClassVar
+
+from m2l.checks.base import Case, Check
+from m2l.identify import in_language, in_script
+from m2l.text import content_words, similarity, words
+
+
+class Shorter(Check):
+    """The answer has at most `max_share` times the words of the one before."""
+
+    reason: ClassVar[str] = "answer_not_shorter"
+
+    def __init__(self, max_share: float) -> None:
+        self.max_share = max_share
+
+    def holds(self, case: Case) -> bool:
+        return len(words(case.answer, case.locale)) <= self.max_share * len(words(case.previous, case.locale))
+
+
+class Longer(Check):
+    """The answer has at least `min_share` times the words of the one before."""
+
+    reason: ClassVar[str] = "answer_not_longer"
+
+    def __init__(self, min_share: float) -> None:
+        self.min_share = min_share
+
+    def holds(self, case: Case) -> bool:
+        return len(words(case.answer, case.locale)) >= self.min_share * len(words(case.previous, case.locale))
+
+
+class NewAnswer(Check):
+    """The answer is at most `max_similarity` similar to the one before, by character trigrams."""
+
+    reason: ClassVar[str] = "answer_unchanged"
+
+    def __init__(self, max_similarity: float) -> None:
+        self.max_similarity = max_similarity
+
+    def holds(self, case: Case) -> bool:
+        return similarity(case.answer, case.previous) <= self.max_similarity
+
+
+class Recalls(Check):
+    """The answer has a word of the first message that the question about it does not give away."""
+
+    reason: ClassVar[str] = "nothing_recalled"
+
+    def holds(self, case: Case) -> bool:
+        first = content_words(case.turns[0], case.locale)
+        said = content_words(case.answer, case.locale)
+        given = content_words(case.question, case.locale)
+        return not first or bool((first - given) & said)
+
+
+class Returns(Check):
+    """The user's turn, or the answer to it, has a word of the first exchange: the topic is back."""
+
+    reason: ClassVar[str] = "topic_not_back"
+
+    def holds(self, case: Case) -> bool:
+        first = content_words(f"{case.turns[0]}\n{case.turns[1]}", case.locale)
+        now = content_words(f"{case.question}\n{case.answer}", case.locale)
+        return not first or bool(first & now)
+
+
+class InNeighbour(Check):
+    """The answer is in the neighbour language."""
+
+    reason: ClassVar[str] = "language_not_changed"
+
+    def __init__(self, min_script_share: float) -> None:
+        self.min_script_share = min_script_share
+
+    def holds(self, case: Case) -> bool:
+        neighbour = case.others.get(case.language.neighbour.code)
+        return neighbour is None or (
+            in_script(case.answer, neighbour, self.min_script_share) and in_language(case.answer, neighbour)
+        )

@@ -1,0 +1,71 @@
+"""Evolutions that are one: not a copy, not an answer, and the operator's aim visible where it can be seen."""
+
+from typing import ClassVar, Literal
+
+from m2l.checks.base import Case, Check
+from m2l.text import fold, mentions, similarity, words
+
+
+class Changed(Check):
+    """The instruction is at most `max_similarity` similar to its seed's, by character trigrams."""
+
+    reason: ClassVar[str] = "evolution_unchanged"
+
+    def __init__(self, max_similarity: float) -> None:
+        self.max_similarity = max_similarity
+
+    def holds(self, case: Case) -> bool:
+        return similarity(case.instruction, case.seed.instruction) <= self.max_similarity
+
+
+class NoAnswer(Check):
+    """The instruction is not the seed's answer: at most `max_similarity` similar to it, and not holding it.
+
+    An answer of under `min_letters` letters and digits may stand in an instruction, as a label does.
+    """
+
+    reason: ClassVar[str] = "evolution_is_answer"
+
+    def __init__(self, max_similarity: float, min_letters: int) -> None:
+        self.max_similarity, self.min_letters = max_similarity, min_letters
+
+    def holds(self, case: Case) -> bool:
+        answer = fold(case.seed.response)
+        if len(answer) < self.min_letters:
+            return True
+        close = similarity(case.instruction, case.seed.response) > self.max_similarity
+        return not close and answer not in fold(case.instruction)
+
+
+class AddsWords(Check):
+    """The instruction has at least `at_least` distinct words that its seed's does not have."""
+
+    reason: ClassVar[str] = "nothing_added"
+
+    def __init__(self, at_least: int) -> None:
+        self.at_least = at_least
+
+    def holds(self, case: Case) -> bool:
+        new = set(words(case.instruction, case.locale)) - set(words(case.seed.instruction, case.locale))
+        return len(new) >= self.at_least
+
+
+class Mentions(Check):
+    """The instruction names one of the language's varieties, anchors or formats, or its neighbour."""
+
+    reason: ClassVar[str] = "aim_not_visible"
+
+    def __init__(self, what: Literal["variety", "anchor", "format", "neighbour"]) -> None:
+        if what not in ("variety", "anchor", "format", "neighbour"):
+            raise ValueError(f"what {what!r} is none of variety, anchor, format, neighbour")
+        self.what = what
+
+    def holds(self, case: Case) -> bool:
+        language = case.language
+        terms = {
+            "variety": language.varieties,
+            "anchor": language.anchors.all,
+            "format": language.formats,
+            "neighbour": (language.neighbour.name,),
+        }[self.what]
+        return any(mentions(case.instruction, term) for term in terms)
