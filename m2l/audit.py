@@ -15,9 +15,9 @@ import msgspec
 
 from m2l import config, slices
 from m2l.checks.base import Case
+from m2l.checks.declared import instances
 from m2l.engine.base import Engine
 from m2l.errors import ConfigError, M2LError, unknown
-from m2l.filters.declared_checks import instances
 from m2l.identify import in_language, in_script
 from m2l.seed_sources.base import SeedSource
 from m2l.spec import Config, Language, Slice
@@ -46,7 +46,7 @@ def check(root: Path) -> Iterator[str]:
         _try(problems, partial(_engine, root, [*overrides, f"engine={engine}"]))
     pieces: list[Slice] = []
     try:
-        conf = everything(root)
+        conf = _with_all_seeds(everything(root))
         _sources(root, problems)
         frames = [config.compose(root, [*overrides, f"frame={name}"]).frame for name in config.options(root, "frame")]
         maker = slices.Maker(root, conf)
@@ -89,7 +89,7 @@ def check_languages(root: Path, names: list[str]) -> Iterator[str]:
     conf = everything(root, ",".join(names))
     problems = 0
     for name in names:
-        piece = _alone(root, conf, name)
+        piece = alone(root, conf, name)
         found = language_problems(piece)
         yield from found
         problems += len(found)
@@ -111,14 +111,18 @@ def language_problems(piece: Slice) -> list[str]:
     ]
 
 
-def _alone(root: Path, conf: Config, name: str) -> Slice:
+def alone(root: Path, conf: Config, name: str) -> Slice:
     """Return the slice of one language with every seed that it has, of the tasks that it has seeds of."""
-    every = msgspec.structs.replace(conf.recipe, seeds_per_task=sys.maxsize, seeds_of_task={})
-    alone = msgspec.structs.replace(conf, language={name: conf.language[name]}, recipe=every)
-    found = slices.read_seeds(root, alone)
+    only = msgspec.structs.replace(_with_all_seeds(conf), language={name: conf.language[name]})
+    found = slices.read_seeds(root, only)
     tasks = {seed.task for seed in found.seeds[name]}
-    some = msgspec.structs.replace(alone, task={task: conf.task[task] for task in conf.task if task in tasks})
+    some = msgspec.structs.replace(only, task={task: conf.task[task] for task in conf.task if task in tasks})
     return slices.Maker(root, some).slice(name, found)
+
+
+def _with_all_seeds(conf: Config) -> Config:
+    every = msgspec.structs.replace(conf.recipe, seeds_per_task=sys.maxsize, seeds_of_task={}, operators_per_seed=None)
+    return msgspec.structs.replace(conf, recipe=every)
 
 
 def _verified(language: Language) -> str:

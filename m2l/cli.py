@@ -83,6 +83,7 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
                     "made": sum(count.made for count in total),
                     "hanging": sum(count.hanging for count in total),
                     "reused": sum(count.reused for count in total),
+                    "repairs": sum(count.repairs for count in total),
                     "tokens_per_call": pace[0] if pace else None,
                     "seconds_per_call": pace[1] if pace else None,
                 },
@@ -308,6 +309,7 @@ def _print_plan(found: "list[Plan]", pace: tuple[float, float] | None) -> None:
             print(f"    and {len(item.leaves) - 5} more leaves")
     made = sum(item.total.made for item in found)
     hanging = sum(item.total.hanging for item in found)
+    repairs = sum(item.total.repairs for item in found)
     most = made + hanging
     if most == 0:
         print("In all: 0 calls. Nothing needs a model.")
@@ -315,9 +317,8 @@ def _print_plan(found: "list[Plan]", pace: tuple[float, float] | None) -> None:
     cost = "no past run on this machine to estimate time from"
     if pace is not None:
         cost = f"about {most * pace[0]:,.0f} tokens, {most * pace[1] / 60:.1f} min"
-    print(
-        f"In all: {made} calls to make and {hanging} that hang on their text ({most} at most); {cost}. Run `dvc repro`."
-    )
+    again = f", and at most {repairs} more for texts that have to be asked for again" if repairs else ""
+    print(f"In all: {made} calls to make and {hanging} that hang on their text{again}; {cost}. Run `dvc repro`.")
 
 
 def _calls(count: Any) -> str:

@@ -29,6 +29,7 @@ class Draft:
     turns: Conversation = ()
     request_keys: tuple[str, ...] = ()
     finish_reasons: tuple[FinishReason, ...] = ()
+    attempts: tuple[int, ...] = ()
     state: State = "open"
     error: str | None = None
 
@@ -53,6 +54,7 @@ class Draft:
             self,
             request_keys=(*self.request_keys, request.key),
             finish_reasons=(*self.finish_reasons, completion.finish_reason),
+            attempts=(*self.attempts, request.attempt),
         )
         text = completion.text.strip()
         if not text:

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import msgspec
 
 from m2l import converse, evolve
 from m2l.draft import Draft
 from m2l.prompts import Prompts
 from m2l.records import Completion, Request, Role
+from m2l.repair import Judge
 from m2l.spec import Slice
 
 
@@ -46,35 +50,64 @@ def rounds(piece: Slice) -> Rounds:
 
     All conversations advance together. A draft whose model gave no text stops
     there; nothing else does, so that no filter decides what is generated, and
-    editing one costs no call.
+    editing one costs no call. What fails a declared check is repaired (`repair`).
     """
-    prompts = Prompts(piece)
-    evolved = yield from _round("evolve", evolve.drafts(piece), prompts.evolve, None)
-    evolved = yield from _round("respond", evolved, prompts.respond, "assistant")
+    prompts, judge = Prompts(piece), Judge(piece)
+    step = partial(_round, repairs=piece.repairs)
+    evolved = yield from step("evolve", evolve.drafts(piece), prompts.evolve, judge.instruction, None)
+    evolved = yield from step("respond", evolved, prompts.respond, judge.answer, "assistant")
     talks = converse.drafts([draft for draft in evolved if draft.state != "failed"], piece)
     for turn in range(converse.longest(piece)):
         number = turn + 2
-        talks = yield from _round(f"user turn {number}", talks, prompts.user_turn, "user", turn)
-        talks = yield from _round(f"assistant turn {number}", talks, prompts.assistant_turn, "assistant", turn)
+        talks = yield from step(f"user turn {number}", talks, prompts.user_turn, judge.user_turn, "user", turn)
+        talks = yield from step(
+            f"assistant turn {number}", talks, prompts.assistant_turn, judge.assistant_turn, "assistant", turn
+        )
     return Drafts(tuple(evolved), tuple(talks))
 
 
 def _round(
-    name: str, drafts: Sequence[Draft], ask: Callable[[Draft], Request], role: Role | None, turn: int = -1
+    name: str,
+    drafts: Sequence[Draft],
+    ask: Callable[[Draft], Request],
+    stands: Callable[[Draft], bool],
+    role: Role | None,
+    turn: int = -1,
+    *,
+    repairs: int,
 ) -> Generator[Round, Answers, list[Draft]]:
-    """Ask for one text of every draft that goes on, and return all drafts, advanced."""
-    going = [draft.state != "failed" and (turn < 0 or turn < len(draft.variation_prompts)) for draft in drafts]
-    asked = [ask(draft) if go and draft.state == "open" else None for draft, go in zip(drafts, going, strict=True)]
-    calls = tuple(
-        Call(draft.seed.task, draft.operator, draft.variation, request)
-        for draft, go, request in zip(drafts, going, asked, strict=True)
-        if go
-    )
-    if not calls:
-        return list(drafts)
-    answers = iter((yield Round(name, calls)))
-    result = []
-    for draft, go, request in zip(drafts, going, asked, strict=True):
-        answer = next(answers) if go else None
-        result.append(draft.take(request, answer, role) if request is not None else draft)
+    """Ask for one text of every draft that goes on, again for what cannot stand, and return all drafts, advanced.
+
+    The last text stays where none can stand, for the filters to reject with their reason.
+    """
+    waiting = [
+        index
+        for index, draft in enumerate(drafts)
+        if draft.state != "failed" and (turn < 0 or turn < len(draft.variation_prompts))
+    ]
+    result = list(drafts)
+    for attempt in range(repairs + 1):
+        if not waiting:
+            break
+        requests = [
+            _attempt(ask(drafts[index]), attempt) if drafts[index].state == "open" else None for index in waiting
+        ]
+        answers = yield Round(
+            f"{name}, again" if attempt else name,
+            tuple(
+                Call(drafts[index].seed.task, drafts[index].operator, drafts[index].variation, request)
+                for index, request in zip(waiting, requests, strict=True)
+            ),
+        )
+        failing = []
+        for index, request, answer in zip(waiting, requests, answers, strict=True):
+            if request is not None:
+                result[index] = drafts[index].take(request, answer, role)
+                if answer is not None and not stands(result[index]):
+                    failing.append(index)
+        waiting = failing
     return result
+
+
+def _attempt(request: Request, attempt: int) -> Request:
+    return msgspec.structs.replace(request, attempt=attempt) if attempt else request

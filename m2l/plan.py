@@ -16,11 +16,16 @@ from m2l.store import Store
 
 
 class Count(msgspec.Struct):
-    """Model calls: `reused` are in the store, `made` are not, `hanging` depend on a text among `made`."""
+    """Model calls: `reused` are in the store, `made` are not, `hanging` depend on a text among `made`.
+
+    `repairs` is how many more there may be at most, if every text that is not known yet
+    has to be asked for again as often as the recipe allows.
+    """
 
     reused: int = 0
     made: int = 0
     hanging: int = 0
+    repairs: int = 0
 
 
 class Plan(msgspec.Struct):
@@ -40,7 +45,7 @@ class Plan(msgspec.Struct):
     def total(self) -> Count:
         """The counts over all tasks."""
         counts = self.tasks.values()
-        return Count(*(sum(getattr(count, name) for count in counts) for name in ("reused", "made", "hanging")))
+        return Count(*(sum(getattr(count, name) for count in counts) for name in Count.__struct_fields__))
 
 
 def plan(root: Path, composed: slices.Composed) -> list[Plan]:
@@ -82,10 +87,13 @@ def _counts(piece: Slice, store: Store) -> dict[str, Count]:
             count = counts[call.task]
             if call.request is None:
                 count.hanging += 1
+                count.repairs += piece.repairs
             elif call.request.key not in seen:
                 seen.add(call.request.key)
                 count.reused += call.request.key in known
-                count.made += call.request.key not in known
+                if call.request.key not in known:
+                    count.made += 1
+                    count.repairs += piece.repairs - call.request.attempt
         try:
             asked = walk.send([known.get(call.request.key) if call.request else None for call in asked.calls])
         except StopIteration:

@@ -8,7 +8,7 @@ import msgspec
 
 from m2l.digest import canonical, digest_bytes
 
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
 """Raised when the meaning of a request's fields changes; it is part of every key."""
 
 Role = Literal["system", "user", "assistant"]
@@ -59,6 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `prompt` is text for a base model, or messages for a chat model, which the engine
     renders by the chat template whose digest is `chat_template`. `model` identifies
     the weights by content. `backend` is the name and version of what decodes them.
+    `attempt` counts up where the same is asked again, and so changes the rng_seed.
     """
 
     prompt: str | Conversation
@@ -69,6 +70,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_tokens: int
     stop: tuple[str, ...] = ()
     grammar: str | None = None
+    attempt: int = 0
 
     @cached_property
     def canonical(self) -> bytes:

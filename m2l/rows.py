@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -29,7 +30,7 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
         seeds={seed.seed_id: seed for seed in piece.seeds},
         examples=piece.examples,
     )
-    raw = {
+    raw: dict[str, list[dict[str, Any]]] = {
         "seed": [_seed_row(piece, index) for index in range(len(piece.seeds))],
         "evolved": [_row(piece, draft) for draft in drafts.evolved],
         "conversation": [_row(piece, draft) for draft in drafts.conversations],
@@ -41,7 +42,12 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
         kept, failed = _judge_kind(rows, filters, context)
         result[kind] = kept
         rejected.append(failed)
-        counts[kind] = {"attempted": len(rows), "kept": kept.height, "rejected": _by_reason(failed)}
+        counts[kind] = {
+            "attempted": len(rows),
+            "kept": kept.height,
+            "rejected": _by_reason(failed),
+            "repaired": sum(any(row["attempts"]) for row in rows),
+        }
     result["rejected"] = pl.concat(rejected)
     aside = [msgspec.to_builtins(row) | {"language": piece.language_code} for row in piece.quarantined]
     result["quarantined"] = schema.frame(aside, schema.QUARANTINED)
@@ -92,6 +98,7 @@ def _row(piece: Slice, draft: Draft) -> dict[str, object]:
         "variation_family": draft.variation_family,
         "request_keys": list(draft.request_keys),
         "finish_reasons": [reason.value for reason in draft.finish_reasons],
+        "attempts": list(draft.attempts),
         "model": piece.identity.name,
         "model_content": piece.identity.content,
         "source": draft.seed.source,
@@ -119,6 +126,7 @@ def _seed_row(piece: Slice, index: int) -> dict[str, object]:
             "kind": "seed",
             "request_keys": [],
             "finish_reasons": [],
+            "attempts": [],
             "source": seed.source,
             "license": seed.license,
             "origin": seed.origin,

@@ -42,13 +42,15 @@ LINEAGE: dict[str, Any] = {
     "variation_family": pl.String,
     "request_keys": pl.List(pl.String),
     "finish_reasons": pl.List(pl.String),
+    "attempts": pl.List(pl.Int32),
     "model": pl.String,
     "model_content": pl.String,
     "source": pl.String,
     "license": pl.String,
     "origin": pl.String,
 }
-"""Ours: where a row comes from. `request_keys` has one store key for each text the model wrote."""
+"""Ours: where a row comes from. `request_keys` has one store key for each text that the
+model wrote, `attempts` how often that text was asked for again."""
 
 ROWS: dict[str, Any] = PAPER | LINEAGE
 REJECTED: dict[str, Any] = ROWS | {"reason": pl.String, "reasons": pl.List(pl.String), "error": pl.String}

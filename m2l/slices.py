@@ -9,12 +9,12 @@ from typing import TypeVar
 import msgspec
 
 from m2l import config, evolve, models, prompts, templates
+from m2l.checks.declared import instances
 from m2l.digest import canonical, digest, digest_bytes
 from m2l.engine.base import Engine
 from m2l.errors import BuildError, ConfigError, SeedError, unknown
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
-from m2l.filters.declared_checks import instances
 from m2l.process import writing
 from m2l.records import Turn
 from m2l.seed_sources.base import Found, SeedSource, Wanted
@@ -258,6 +258,7 @@ class Maker:
             },
             operators_per_seed=recipe.operators_per_seed,
             variations_per_instruction=recipe.variations_per_instruction,
+            repairs=recipe.repairs if sampling.temperature > 0 else 0,
             seeds=used,
             examples=examples,
             quarantined=tuple(found.quarantined.get(name, ())),
@@ -268,8 +269,8 @@ class Maker:
         """Return the facts of the languages that a turn may be in beside its own."""
         codes = {self.conf.language[name].neighbour.code}
         for seed in seeds:
-            fields = self.conf.task[seed.task].fields
-            codes |= {str(seed.fields[key]) for key in seed.fields if fields[key].kind == "language"}
+            target = self.conf.task[seed.task].target(seed)
+            codes |= set() if target is None else {target}
         for code in sorted(codes - self._facts.keys()):
             if code in self.conf.language:
                 self._facts[code] = self.conf.language[code].facts

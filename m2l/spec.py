@@ -149,6 +149,11 @@ class Task(Spec, frozen=True):
     checks: tuple[Target, ...] = ()
     prompt: dict[str, str] = {}
 
+    def target(self, seed: "Seed") -> str | None:
+        """Return the code of the language that a seed of this task is to be answered in, if it names one."""
+        names = [name for name, field in self.fields.items() if field.kind == "language"]
+        return next((str(seed.fields[name]) for name in names if name in seed.fields), None)
+
 
 class Operator(Spec, frozen=True):
     """An Evol operator, `conf/operator/<name>.yaml`: its directive by language.
@@ -252,7 +257,8 @@ class Recipe(Spec, frozen=True):
     """How much to make of each language, `conf/recipe/<name>.yaml`.
 
     `seeds_of_task` overrides `seeds_per_task` for tasks by name; `operators_per_seed`
-    null applies every operator of the task.
+    null applies every operator of the task. A text that fails is asked for up to
+    `repairs` times more.
     """
 
     name: str
@@ -260,6 +266,7 @@ class Recipe(Spec, frozen=True):
     seeds_of_task: dict[str, int]
     operators_per_seed: int | None
     variations_per_instruction: int
+    repairs: int
     max_tokens: MaxTokens
     quota: Quota
 
@@ -367,6 +374,7 @@ class Slice(Spec, frozen=True):
     answer_tokens: dict[str, int]
     operators_per_seed: int | None
     variations_per_instruction: int
+    repairs: int
     seeds: tuple[Seed, ...]
     examples: tuple[Seed, ...]
     quarantined: tuple[Quarantined, ...]

@@ -17,7 +17,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in a folder of its own, the working directory, that builds English on the fake engine."""
     root = tmp_path / "project"
     copy_project(root)
-    (root / "params.yaml").write_text("languages: [eng_Latn]\noverrides: [recipe=starter, engine=fake]\n")
+    (root / "params.yaml").write_text(
+        "languages: [eng_Latn]\noverrides: [recipe=starter, recipe.repairs=0, engine=fake]\n"
+    )
     monkeypatch.chdir(root)
     return root
 

@@ -42,11 +42,11 @@ def test_preview_calls_are_reused_by_the_build(project: Path) -> None:
 def test_preview_of_an_unknown_name(project: Path) -> None:
     """An unknown language or task is named with the nearest one."""
     done = m2l(project, "preview", "eng_Latn", "sumarization")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "BuildError: command line: unknown task 'sumarization'. Did you mean 'summarization'? Available: "
-        "creative_writing, general, question_answering, summarization.\n",
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "BuildError: command line: unknown task 'sumarization'. Did you mean 'summarization'? Available: commonsense"
     )
+    assert done.stderr.count("\n") == 1
 
 
 def test_show_tells_a_row_from_its_seed_on(project: Path) -> None:
@@ -83,7 +83,9 @@ def test_check_proves_the_shipped_declarations(project: Path) -> None:
     done = m2l(project, "check")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1].startswith("conf: all is well (")
-    assert "eng_Latn: 12 operators, 4 variations; seeds: " in done.stdout
+    matrix = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if "_" in line.split()[0]}
+    assert len(matrix) == 73
+    assert all(len(counts) == 20 and min(map(int, counts)) >= 1 for counts in matrix.values())
 
 
 def test_check_names_every_problem(project: Path) -> None:

@@ -1,5 +1,6 @@
 """What README and CONTRIBUTING say is true: their commands run, and their examples work."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -58,16 +59,52 @@ def test_the_python_of_readme_reads_a_dataset(project: Path, tmp_path: Path) -> 
     assert "'role': 'user'" in done.stdout
 
 
+FILES = dict(re.findall(r"^```(?:yaml|json|csv) file=(\S+)\n(.*?)^```$", CONTRIBUTING, flags=re.MULTILINE | re.DOTALL))
+
+
+def write(project: Path, *kinds: str) -> None:
+    """Write the files of CONTRIBUTING whose path holds one of some words."""
+    for name, content in FILES.items():
+        if any(kind in name for kind in kinds):
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(content, encoding="utf-8")
+
+
+def shell(project: Path, kind: str) -> list[str]:
+    """Run the commands of a shell block of CONTRIBUTING; each must succeed. Return what they print."""
+    [block] = blocks(CONTRIBUTING, f"sh {kind}")
+    printed = []
+    for command in block.splitlines():
+        done = m2l(project, *shlex.split(command)[1:])
+        assert done.returncode == 0, command + done.stderr + done.stdout
+        printed += done.stdout.splitlines()
+    return printed
+
+
+def test_each_declaration_is_shown_by_an_example() -> None:
+    """A language with its seeds, a task, an operator, a variation and a seed source, one file each."""
+    assert [str(Path(name).parent) for name in FILES] == [
+        "conf/language", "data/seeds/starter", "conf/task", "conf/operator", "conf/variation", "conf/seed_source",
+        "data/seeds/village",
+    ]  # fmt: skip
+
+
+def test_the_language_of_contributing_is_built(project: Path) -> None:
+    """Its two files, then its commands: text and seeds pass the check, and its rows appear."""
+    write(project, "cat_Latn")
+    printed = shell(project, "language")
+    assert printed[0].startswith("cat_Latn: 0 problems in its text and 4 seeds")
+    run(project, "language=[cat_Latn]", "recipe.seeds_per_task=1")
+    seeds = pl.read_parquet(project / "data/tables/cat_Latn/seed.parquet")
+    assert seeds.height == 4
+    assert "Per què es regalen roses el dia de Sant Jordi?" in seeds["seed_prompt"].to_list()
+
+
 def test_the_operator_and_variation_of_contributing_work(project: Path) -> None:
     """Writing the files as CONTRIBUTING shows them, then its commands, gives rows of the new operator."""
-    files = re.findall(r"^```yaml file=(\S+)\n(.*?)^```$", CONTRIBUTING, flags=re.MULTILINE | re.DOTALL)
-    assert [Path(name).parent.name for name, _ in files] == ["operator", "variation", "task"]
-    for name, content in files[:2]:
-        (project / name).write_text(content, encoding="utf-8")
-    for command in blocks(CONTRIBUTING, "sh")[0].splitlines():
-        done = m2l(project, *shlex.split(command)[1:])
-        assert done.returncode == 0, done.stderr + done.stdout
-    run(project, "operator=[general_audience]", "task=[general]", "variation=[correction]")
+    write(project, "conf/operator", "conf/variation", "conf/task")
+    shell(project, "operator")
+    run(project, "operator=[general_audience]", "task=[general]", "variation=[wrong_detail]")
     rows = pl.concat(
         pl.read_parquet(project / "data" / "tables" / "eng_Latn" / f"{name}.parquet").select(
             "kind", "task_evol_type", "multiturn_evol_type", "task_evol_prompt"
@@ -75,19 +112,37 @@ def test_the_operator_and_variation_of_contributing_work(project: Path) -> None:
         for name in ("conversation", "rejected")
     ).filter(pl.col("kind") == "conversation")
     assert set(rows["task_evol_type"]) == {"general_audience"}
-    assert set(rows["multiturn_evol_type"]) == {"correction"}
+    assert set(rows["multiturn_evol_type"]) == {"wrong_detail"}
     assert all("knows nothing of the subject" in prompt for prompt in rows["task_evol_prompt"])
 
 
-def test_the_task_of_contributing_is_checked_for_seeds(project: Path) -> None:
-    """A task without operator or seeds is named before anything runs."""
-    [(name, content)] = re.findall(
-        r"^```yaml file=(conf/task\S+)\n(.*?)^```$", CONTRIBUTING, flags=re.MULTILINE | re.DOTALL
-    )
-    (project / name).write_text(content, encoding="utf-8")
-    done = m2l(project, "plan", "task=[translation]")
+def test_the_task_of_contributing_is_built(project: Path) -> None:
+    """Without a seed the task is refused by name; with one its rows appear, and its check judges them."""
+    write(project, "conf/operator", "conf/task")
+    overrides = ("task=[riddle]", "operator=[general_audience]")
+    done = m2l(project, "plan", *overrides)
     assert done.returncode == 2
-    assert "no operator applies to task 'translation'" in done.stderr
+    assert "no seed of task 'riddle' in eng_Latn" in done.stderr
+    riddle = {"text": "It has teeth and never eats.", "labels": ["a comb", "a dog"]}
+    seed = {"task": "riddle", "instruction": "Is it a comb or a dog?", "input": riddle, "response": "A comb."}
+    with (project / "data/seeds/starter/eng_Latn.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(seed) + "\n" + json.dumps(seed | {"instruction": "Which?", "response": "A saw."}) + "\n")
+    run(project, *overrides)
+    tables = project / "data/tables/eng_Latn"
+    assert pl.read_parquet(tables / "seed.parquet")["output_assistant_reply"].to_list() == ["A comb."]
+    rejected = pl.read_parquet(tables / "rejected.parquet").filter(pl.col("kind") == "seed")
+    assert rejected["reason"].to_list() == ["no_label"]
+
+
+def test_the_table_of_contributing_is_read(project: Path) -> None:
+    """The report counts the two stories, and says which language is unknown."""
+    write(project, "village")
+    assert shell(project, "seeds") == [
+        "eng_Latn: 1 seeds (reading_comprehension 1)",
+        "swh_Latn: 1 seeds (reading_comprehension 1)",
+        "no language: 1 rows put aside: no conf/language for 'Elvish'",
+        "In all: 2 seeds, 1 rows put aside.",
+    ]
 
 
 def test_the_filter_of_contributing_is_a_filter() -> None:

@@ -17,7 +17,7 @@ from tests.helpers import tree
 
 DVC = Path(sys.executable).parent / "dvc"
 OPERATOR = "conf/operator/general_constraint.yaml"
-SLOW = "languages: [eng_Latn]\noverrides: [recipe=starter, engine=fake, engine._target_=tests.helpers.Slow]\n"
+SLOW = "languages: [eng_Latn]\noverrides: [recipe=starter, recipe.repairs=0, engine=fake, engine._target_=tests.helpers.Slow]\n"
 
 
 def environment() -> dict[str, str]:
@@ -44,7 +44,9 @@ def ran(output: str) -> list[str]:
 def repository(project: Path) -> Path:
     """The project as a git repository with English and Hindi, built once."""
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
-    (project / "params.yaml").write_text("languages: [eng_Latn, hin_Deva]\noverrides: [recipe=starter, engine=fake]\n")
+    (project / "params.yaml").write_text(
+        "languages: [eng_Latn, hin_Deva]\noverrides: [recipe=starter, recipe.repairs=0, engine=fake]\n"
+    )
     assert ran(dvc(project, "repro")) == ["compose", "build@eng_Latn", "build@hin_Deva", "assemble"]
     return project
 
@@ -74,7 +76,9 @@ def test_stages_run_only_for_what_changed(repository: Path, edit: Edit) -> None:
 
 def test_a_language_that_is_dropped_leaves_the_dataset(repository: Path) -> None:
     """Taking a language out of params.yaml takes its rows out, and runs no other language."""
-    (repository / "params.yaml").write_text("languages: [eng_Latn]\noverrides: [recipe=starter, engine=fake]\n")
+    (repository / "params.yaml").write_text(
+        "languages: [eng_Latn]\noverrides: [recipe=starter, recipe.repairs=0, engine=fake]\n"
+    )
     assert ran(dvc(repository, "repro")) == ["compose", "assemble"]
     full = pl.read_parquet(repository / "data" / "dist" / "full_data" / "train.parquet")
     assert set(full["language"]) == {"eng_Latn"}

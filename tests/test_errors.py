@@ -39,7 +39,6 @@ def remove(file: str) -> Callable[[Path], None]:
     return lambda project: (project / file).unlink()
 
 
-TASKS = "creative_writing, general, question_answering, summarization"
 MODEL = "cache/models/gemma-3-270m-q4_k_m.gguf"
 GET = "Get it with `m2l model get gemma3_270m`."
 SEEDS = "data/seeds/starter/eng_Latn.jsonl"
@@ -66,12 +65,13 @@ CASES = {
     "unknown task of an operator": (
         replace(DEEPENING, "[general]", "[generale]"),
         [],
-        f"ConfigError: {DEEPENING}: unknown task 'generale'. Did you mean 'general'? Available: {TASKS}.",
+        f"ConfigError: {DEEPENING}: unknown task 'generale'. Did you mean 'general'? Available: *",
     ),
     "unknown key": (
         replace(DEEPENING, "family: depth", "famly: depth"),
         [],
-        f"ConfigError: {DEEPENING}: unknown key 'famly'. Did you mean 'family'? Available: applies_to, family, prompt.",
+        f"ConfigError: {DEEPENING}: unknown key 'famly'. Did you mean 'family'? Available: applies_to, "
+        "checks, family, keeps_answer, prompt.",
     ),
     "unknown key of a filter": (
         replace("conf/filter/length.yaml", "max_words", "max_word"),
@@ -106,16 +106,48 @@ CASES = {
         [],
         f"ConfigError: {DEEPENING}:*. Correct the YAML.",
     ),
+    "environment in a filter": (
+        replace("conf/filter/length.yaml", "max_words: 400", "max_words: ${oc.env:WORDS}"),
+        [],
+        "ConfigError: conf.filter.length.max_words: 'oc.env' makes a build depend on the machine or the moment. "
+        "Write the value out.",
+    ),
+    "a field that a task does not have": (
+        replace("conf/task/summarization.yaml", "field: text", "field: txet"),
+        [],
+        "ConfigError: conf/task/summarization.yaml: unknown field 'txet'. Did you mean 'text'? Available: text.",
+    ),
+    "a check that does not exist": (
+        replace(DEEPENING, "evolutions.Changed", "evolutions.Changes"),
+        [],
+        f"ConfigError: {DEEPENING}: _target_ 'm2l.checks.evolutions.Changes' cannot be imported (*). Correct it.",
+    ),
+    "a key that stands twice": (
+        replace(DEEPENING, "family: depth", "family: depth\nfamily: constraint"),
+        [],
+        f"ConfigError: {DEEPENING}:*: found duplicate key family. Correct the YAML.",
+    ),
+    "a value that YAML takes for something else": (
+        replace("conf/language/eng_Latn.yaml", "iso639_3: eng", "iso639_3: no"),
+        [],
+        "ConfigError: conf/language/eng_Latn.yaml: Expected `str`, got `bool` - at `iso639_3`. Correct it there. "
+        "Quote a text that YAML would take for something else.",
+    ),
+    "a seed file of another licence": (
+        replace(SEEDS, '"license": "Apache-2.0"', '"license": "CC0"'),
+        [],
+        f"SeedError: {SEEDS}:1: license is 'CC0', expected 'Apache-2.0'. Correct the first line.",
+    ),
     "environment in a prompt": (
         replace(DEEPENING, "Keep its topic", "${oc.env:HOME} Keep its topic"),
         [],
-        "ConfigError: conf.operator.general_deepening.prompt.eng_Latn: 'oc.env' makes a build depend on the "
-        "machine or the moment. Write the value out.",
+        f"ConfigError: {DEEPENING}: '${{' refers to a value elsewhere, which a declaration may not. Write it out.",
     ),
     "missing template variable": (
         replace(DEEPENING, "Keep its topic", "Keep {{ topik }}"),
         [],
-        f"TemplateError: {DEEPENING}: prompt.eng_Latn: unknown template variable 'topik'. Available: language.",
+        f"TemplateError: {DEEPENING}: prompt.eng_Latn: unknown template variable 'topik'. Available: "
+        "anchor, format, language, neighbour, variety.",
     ),
     "malformed template": (
         replace(DEEPENING, "Keep its topic", "Keep {{ topic"),
@@ -141,8 +173,7 @@ CASES = {
     "malformed seed file": (
         write(SEEDS, "task,instruction\ngeneral,Hello\n"),
         [],
-        f"SeedError: {SEEDS}:2: no usable seed for eng_Latn among 2 rows; the first: {SEEDS}:1: not JSON. "
-        "Add seeds for it.",
+        f"SeedError: {SEEDS}:1: not JSON; no row of 2 is a seed for eng_Latn. Correct them, or add seeds.",
     ),
     "no seed of a task": (
         write(SEEDS, '{"task": "general", "instruction": "Say hello.", "response": "Good morning to you."}\n'),
@@ -214,12 +245,13 @@ def test_bad_seed_rows_are_put_aside_and_counted(project: Path, edit: Edit) -> N
     from tests.helpers import run
 
     path = project / SEEDS
+    lines = path.read_text(encoding="utf-8").count("\n")
     path.write_text(path.read_text(encoding="utf-8") + '{"task": "general"\n{"task": "general"}\n', encoding="utf-8")
     run(project)
     aside = pl.read_parquet(project / "data" / "dist" / "quarantined" / "train.parquet")
     assert aside.select("where", "reason").rows() == [
-        (f"{SEEDS}:18", "not JSON"),
-        (f"{SEEDS}:19", "instruction is missing, empty or no text"),
+        (f"{SEEDS}:{lines + 1}", "not JSON"),
+        (f"{SEEDS}:{lines + 2}", "instruction is missing, empty or no text"),
     ]
 
 

@@ -16,6 +16,7 @@ BASE = Request(
 CHANGES: dict[str, object] = {
     "prompt": "hello", "model": "sha256:2", "chat_template": None, "backend": "b 2",
     "sampling": msgspec.structs.replace(SAMPLING, top_k=41), "max_tokens": 6, "stop": (), "grammar": "root ::= x",
+    "attempt": 1,
 }  # fmt: skip
 
 

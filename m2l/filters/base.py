@@ -34,9 +34,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     def target(self, seed_id: str) -> LanguageFacts | None:
         """Return the other language that a seed is to be answered in, if it names one."""
         seed = self.seeds[seed_id]
-        names = [name for name, field in self.task[seed.task].fields.items() if field.kind == "language"]
-        code = next((seed.fields[name] for name in names if name in seed.fields), None)
-        return self.others.get(code) if isinstance(code, str) else None
+        code = self.task[seed.task].target(seed)
+        return None if code is None else self.others.get(code)
 
 
 class Filter(ABC):

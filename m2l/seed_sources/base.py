@@ -106,12 +106,11 @@ class SeedSource(ABC):
         task = wanted.tasks[task_name]
         given = values.get("input")
         fields = {} if raw.self_contained and given is None else _fields(given, task, task_name)
-        response = _text(values, "response")
-        instruction = values.get("instruction")
-        if instruction is None and task.prompt:
+        if values.get("instruction") is None and task.prompt:
             instruction = _prompted(task, language, fields, f"conf/task/{task_name}.yaml")
         else:
             instruction = _text(values, "instruction")
+        response = _text(values, "response")
         shown = render(fields, task.fields)
         for part in (instruction, shown, response):
             if len(part) > MAX_CHARACTERS:

@@ -73,8 +73,13 @@ ANSWERS: list[tuple[Check, Case, bool]] = [
     (answers.ShorterThan("text", 0.5), case("?", "A text of six words here.", text="A text of six words here."), False),
     (answers.ChangesText("text"), case("?", "He does not.", text="He do not."), True),
     (answers.ChangesText("text"), case("?", "He do not!", text="he do not."), False),
-    (answers.KeepsText("text", 0.2), case("?", "He does not like it.", text="He do not like it."), True),
-    (answers.KeepsText("text", 0.2), case("?", "Something else entirely, then.", text="He do not like it."), False),
+    (answers.KeepsText("text", 0.5), case("?", "He does not like it.", text="He do not like it."), True),
+    (
+        answers.KeepsText("text", 0.5),
+        case("?", "我昨天见了老师。", text="我昨天见面老师了。", language="zho_Hans"),
+        True,
+    ),
+    (answers.KeepsText("text", 0.5), case("?", "Something else entirely, then.", text="He do not like it."), False),
 ]
 
 EVOLUTIONS: list[tuple[Check, Case, bool]] = [

@@ -51,7 +51,7 @@ def row(*contents: str, kind: str = "conversation", seed: str = "?", reasons: tu
     turns = [{"role": roles[index % 2], "content": content} for index, content in enumerate(contents)]
     return empty | {
         "id": 0, "no_of_turns": len(contents) // 2, "conversation": turns, "request_keys": [], "kind": kind,
-        "finish_reasons": list(reasons), "task": "general", "seed_prompt": seed, "seed_id": "own",
+        "finish_reasons": list(reasons), "attempts": [], "task": "general", "seed_prompt": seed, "seed_id": "own",
         "instruction": contents[0] if contents else "",
     }  # fmt: skip
 
