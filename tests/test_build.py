@@ -192,8 +192,8 @@ def test_a_silent_model_is_a_row_with_a_reason(project: Path) -> None:
                 yield index, Completion(text=" \n", finish_reason=FinishReason.STOP)
 
     report = build.build(project, piece(project), engine=Mute())
-    assert report.counts["evolved"] == {"attempted": 24, "kept": 0, "rejected": {"no_answer": 24}}
-    assert report.counts["conversation"] == {"attempted": 0, "kept": 0, "rejected": {}}
+    assert report.counts["evolved"] == {"attempted": 24, "kept": 0, "rejected": {"no_answer": 24}, "repaired": 0}
+    assert report.counts["conversation"] == {"attempted": 0, "kept": 0, "rejected": {}, "repaired": 0}
 
 
 def test_an_overflow_holds_only_while_the_context_is_no_larger(project: Path) -> None:

@@ -17,7 +17,10 @@ from tests.helpers import tree
 
 DVC = Path(sys.executable).parent / "dvc"
 OPERATOR = "conf/operator/general_constraint.yaml"
-SLOW = "languages: [eng_Latn]\noverrides: [recipe=starter, recipe.repairs=0, engine=fake, engine._target_=tests.helpers.Slow]\n"
+SLOW = (
+    "languages: [eng_Latn]\n"
+    "overrides: [recipe=starter, recipe.repairs=0, engine=fake, engine._target_=tests.helpers.Slow]\n"
+)
 
 
 def environment() -> dict[str, str]:

@@ -87,7 +87,8 @@ CASES = {
     "wrong type": (
         replace("conf/recipe/starter.yaml", "seeds_per_task: 2", "seeds_per_task: two"),
         [],
-        "ConfigError: conf/recipe/starter.yaml: Expected `int`, got `str` - at `seeds_per_task`. Correct it there.",
+        "ConfigError: conf/recipe/starter.yaml with recipe.repairs=0: Expected `int`, got `str` - at `seeds_per_task`. "
+        "Correct it there.",
     ),
     "wrong type on the command line": (
         None,
