@@ -73,6 +73,7 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
 
     root, composed = _compose(overrides)
     found = plans.plan(root, composed)
+    seeds = sum(len(piece.seeds) for piece in composed.slices.values())
     pace = plans.pace(root, next(iter(composed.slices.values())))
     if as_json:
         total = [plan_.total for plan_ in found]
@@ -80,6 +81,8 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
             json.dumps(
                 {
                     "languages": msgspec.to_builtins(found),
+                    "seeds": seeds,
+                    "seeds_declared": composed.seeds_wanted,
                     "made": sum(count.made for count in total),
                     "hanging": sum(count.hanging for count in total),
                     "reused": sum(count.reused for count in total),
@@ -93,6 +96,11 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
         )
         return
     _print_plan(found, pace)
+    if seeds < composed.seeds_wanted:
+        print(
+            f"Seeds: {seeds} of {composed.seeds_wanted} that recipe {composed.dataset.recipe!r} declares. Add some, or "
+            f"more seed sources: `m2l seeds report` says what each gives."
+        )
 
 
 @app.command()

@@ -29,13 +29,12 @@ def directive(template: str, language: Language, *key: str) -> str:
     """Render the directive of an operator or a turn; what it draws depends on `key` alone."""
     if "{" not in template:
         return template
-    values = {
+    values: dict[str, object] = {
         "language": {"name": language.name, "own_name": language.own_name},
-        "variety": _drawn(language.varieties, *key),
-        "anchor": _drawn(language.anchors.all, *key),
-        "format": _drawn(language.formats, *key),
         "neighbour": language.neighbour.name,
     }
+    drawn = {"variety": language.varieties, "anchor": language.anchors.all, "format": language.formats}
+    values |= {name: _drawn(options, *key) for name, options in drawn.items() if name in template}
     return templates.render(template, values, where="a directive")
 
 

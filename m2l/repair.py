@@ -1,8 +1,9 @@
 """Which of a draft's new texts are asked for again: those that fail what can be decided at once.
 
-A text is repaired, by the same request with another rng_seed, if it was cut off, is empty,
-is not in its language, or fails a check that its task, operator or variation declares.
-What a filter says is no reason, so that editing one makes no call.
+A text is repaired, by the same request with another rng_seed, if it was cut off, is empty or
+too short for its task, is not in its language, says what was said before or repeats itself,
+or fails a check that its task, operator or variation declares. What a filter says is no
+reason, so that editing one makes no call.
 """
 
 from m2l.checks.base import Case
@@ -10,7 +11,9 @@ from m2l.checks.declared import Declared
 from m2l.draft import Draft
 from m2l.identify import in_language, in_script
 from m2l.records import FinishReason
+from m2l.repetition import GOPHER, repeats
 from m2l.spec import LanguageFacts, Slice
+from m2l.text import fold, words
 
 MIN_SCRIPT_SHARE = 0.6
 
@@ -30,8 +33,12 @@ class Judge:
 
     def answer(self, draft: Draft) -> bool:
         """Judge the answer to an evolved instruction."""
-        return self._sound(draft, draft.turns[-1].content, self._answered_in(draft)) and not self._declared.answer(
-            self._case(draft), draft.operator
+        answer = draft.turns[-1].content
+        enough = len(words(answer, self.piece.language.bcp47)) >= self.piece.task[draft.seed.task].min_words
+        return (
+            self._sound(draft, answer, self._target(draft) or self.piece.language)
+            and (enough or draft.finish_reasons[-1] is FinishReason.ERROR)
+            and not self._declared.answer(self._case(draft), draft.operator)
         )
 
     def user_turn(self, draft: Draft) -> bool:
@@ -56,10 +63,11 @@ class Judge:
             return True  # the same request would end in the same error
         if draft.state == "failed" or draft.finish_reasons[-1] is FinishReason.LENGTH:
             return False
+        if any(fold(text) == fold(turn.content) for turn in draft.turns[:-1]):
+            return False
+        if repeats(words(text, self.piece.language.bcp47), GOPHER):
+            return False
         return language is None or (in_script(text, language, MIN_SCRIPT_SHARE) and in_language(text, language))
-
-    def _answered_in(self, draft: Draft) -> LanguageFacts:
-        return self._target(draft) or self.piece.language
 
     def _target(self, draft: Draft) -> LanguageFacts | None:
         code = self.piece.task[draft.seed.task].target(draft.seed)

@@ -48,10 +48,11 @@ _NO_EFFECT_ON_ROWS = {
 
 
 class Composed(msgspec.Struct, frozen=True):
-    """The slices of a recipe, by language code, and what becomes of them."""
+    """The slices of a recipe, by language code, what becomes of them, and how many seeds the recipe declares."""
 
     slices: dict[str, Slice]
     dataset: DatasetSpec
+    seeds_wanted: int
 
 
 def compose(root: Path, overrides: Sequence[str]) -> Composed:
@@ -79,7 +80,8 @@ def resolve(root: Path, conf: Config) -> Composed:
         quarantined=tuple(found.quarantined.get("", ())),
         exporter=conf.exporter,
     )
-    return Composed(slices, dataset)
+    wanted = sum(map(conf.recipe.seeds_wanted, conf.task)) * len(conf.language)
+    return Composed(slices, dataset, wanted)
 
 
 def write(composed: Composed, folder: Path) -> list[str]:
@@ -341,7 +343,7 @@ def _check_fields(name: str, task: Task) -> None:
 def check_prompts(piece: Slice) -> None:
     """Render a request of every kind, so that one that cannot be rendered stops before a model loads."""
     writer = prompts.Prompts(piece)
-    drafts = list({draft.operator: draft for draft in evolve.drafts(piece)}.values())
+    drafts = list({draft.operator_family: draft for draft in evolve.drafts(piece)}.values())
     for draft in drafts:
         writer.evolve(draft)
     first = replace(drafts[0], turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")

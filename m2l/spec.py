@@ -292,7 +292,7 @@ class Config(Spec, frozen=True):
 
 
 class Seed(Spec, frozen=True):
-    """A human-written instruction and its response.
+    """An instruction and its response, as a source brings them.
 
     `fields` is what it brings along by the names of its task's fields, `input` the part
     of that which is shown below the instruction. `origin` says where in its source it is from.

@@ -22,13 +22,18 @@ def _compiled(source: str) -> jinja2.Template:
     return _environment().from_string(source)
 
 
+@lru_cache(maxsize=16384)
+def _undeclared(source: str) -> frozenset[str]:
+    return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+
+
 def variables(source: str, *, where: str) -> frozenset[str]:
     """Return the names of the variables that a template needs.
 
     Raises TemplateError, beginning with `where`, for a template that does not parse.
     """
     try:
-        return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+        return _undeclared(source)
     except jinja2.TemplateSyntaxError as err:
         raise TemplateError(
             f"{where}: line {err.lineno} of the template: {err.message}. Correct the template."

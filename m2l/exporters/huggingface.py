@@ -54,14 +54,14 @@ def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
     lines = [
         f"# {spec.recipe}: multilingual, multi-turn instruction data",
         "",
-        f"Made with m2l after the method of M2Lingual (arXiv 2406.16783) from human-written seeds by "
+        f"Made with m2l after the method of M2Lingual (arXiv 2406.16783) from seeds by "
         f"**{spec.model.title}** (`{spec.model.source}`, {spec.model.license}), which wrote every evolved instruction, "
         f"answer and later turn. It is synthetic text: it has passed the filters named below, and no person "
         "has read it all.",
         "",
         "| config | rows | what it holds |",
         "|---|---|---|",
-        f"| `seed_data` | {dataset.configs['seed_data'].height} | human-written seeds |",
+        f"| `seed_data` | {dataset.configs['seed_data'].height} | seeds |",
         f"| `seed_evol_data` | {dataset.configs['seed_evol_data'].height} | and evolved instructions with an answer |",
         f"| `full_data` | {kept.height} | and multi-turn conversations |",
         f"| `rejected` | {dataset.rejected.height} | what the filters rejected, each row with its `reasons` |",

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2l.filters.base import Filter, apply
-from m2l.filters.repetition import duplicate_share
+from m2l.repetition import duplicate_share
 from m2l.spec import Seed
 from tests.filters.helpers import context, reasons, row, shipped, table
 

@@ -12,7 +12,7 @@ from tests.command import m2l
 from tests.conftest import ROOT
 from tests.seed_sources.helpers import wanted
 
-AYA = [
+AYA: list[dict[str, object]] = [
     {"inputs": "How do I dry herbs?", "targets": "Hang them up in the shade.", "language": "English",
      "language_code": "eng", "annotation_type": "original-annotations", "user_id": "u1"},
     {"inputs": "怎么晒香草？", "targets": "挂在阴凉处。", "language": "Simplified Chinese",
@@ -24,7 +24,7 @@ AYA = [
     {"inputs": "Broken", "targets": None, "language": "English",
      "language_code": "eng", "annotation_type": "original-annotations", "user_id": "u5"},
 ]  # fmt: skip
-COLLECTION = [
+COLLECTION: list[dict[str, object]] = [
     {"id": 1, "inputs": "What is the tallest mountain of Africa?", "targets": "Kilimanjaro.",
      "dataset_name": "M-inst", "sub_dataset_name": "-", "task_type": "question-answering", "template_id": 3,
      "language": "eng", "split": "train", "script": "Latn"},

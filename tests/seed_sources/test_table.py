@@ -134,7 +134,10 @@ def test_options_labels_and_the_prompt_of_the_task(tmp_path: Path) -> None:
     assert "result" in effect.instruction
     assert cause.input == "The floor is wet.\nA. It rained in.\nB. It is new."
     assert (cause.response, effect.response) == ("A. It rained in.", "B. Water ran.")
-    labelled = [{"l": "en", "s": "So good!", "all": ["good", "bad"], "a": "good"}, {"l": "en", "s": "Hm.", "a": "bad"}]
+    labelled: list[dict[str, Any]] = [
+        {"l": "en", "s": "So good!", "all": ["good", "bad"], "a": "good"},
+        {"l": "en", "s": "Hm.", "a": "bad"},
+    ]
     write(tmp_path / "data/seeds/s/rows.jsonl", labelled)
     found = read(
         tmp_path,

@@ -1,0 +1,50 @@
+"""How much of a text repeats itself, by the measures of Gopher (Rae et al. 2021, appendix A1.1) on ICU words."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """From which share of a text's characters on it repeats itself.
+
+    `top_ngram` bounds the share of the most frequent n-gram by n, `duplicate_ngram` the
+    share of all that occur twice or more. A text of fewer than `min_words` words is not judged.
+    """
+
+    min_words: int
+    top_ngram: Mapping[int, float]
+    duplicate_ngram: Mapping[int, float]
+
+
+GOPHER = Bounds(
+    min_words=12,
+    top_ngram={2: 0.20, 3: 0.18, 4: 0.16},
+    duplicate_ngram={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10},
+)
+"""The bounds of the paper's table A1, for texts of twelve words or more."""
+
+
+def repeats(found: tuple[str, ...], bounds: Bounds) -> bool:
+    """Say whether a text of these words goes over a bound; an n-gram that occurs once does not count."""
+    if len(found) < bounds.min_words:
+        return False
+    total = sum(map(len, found))
+    for n, bound in bounds.top_ngram.items():
+        grams = Counter(zip(*(found[start:] for start in range(n)), strict=False))
+        gram, count = max(grams.items(), key=lambda item: (item[1], sum(map(len, item[0]))), default=((), 0))
+        if count > 1 and count * sum(map(len, gram)) > bound * total:
+            return True
+    return any(duplicate_share(found, n) > bound for n, bound in bounds.duplicate_ngram.items())
+
+
+def duplicate_share(found: tuple[str, ...], n: int) -> float:
+    """Return the share of characters that stand in some n-gram which occurs twice or more, each counted once."""
+    grams = list(zip(*(found[start:] for start in range(n)), strict=False))
+    counts = Counter(grams)
+    inside: set[int] = set()
+    for start, gram in enumerate(grams):
+        if counts[gram] > 1:
+            inside.update(range(start, start + n))
+    return sum(len(found[index]) for index in inside) / max(1, sum(map(len, found)))
