@@ -13,13 +13,14 @@ from typing import Protocol
 import msgspec
 import polars as pl
 
-from m2l import config, models, rows, schema, slices
+from m2l import changes, config, models, rows, schema, slices
 from m2l.digest import digest
 from m2l.engine.base import Engine
 from m2l.errors import BuildError
 from m2l.exporters.base import Dataset, Exporter
+from m2l.ledger import LEASE_SECONDS, Ledger
 from m2l.pipeline import Drafts, Round, rounds
-from m2l.process import exclusive, writing
+from m2l.process import Owner, exclusive, writing
 from m2l.records import Completion, FinishReason, Request
 from m2l.sample import balanced
 from m2l.spec import DatasetSpec, Slice
@@ -32,6 +33,9 @@ DIST = Path("data/dist")
 KINDS = ("seed", "evolved", "conversation")
 CONFIGS = {"seed_data": KINDS[:1], "seed_evol_data": KINDS[:2], "full_data": KINDS}
 """The three configs of the published dataset; each holds the rows of the one before it."""
+
+_WAIT_SECONDS = 0.2
+"""How long to wait for another process before looking again whether it has made what is missing."""
 
 _AXES = {
     "evolved": ("task", "task_evol_type"),
@@ -75,35 +79,59 @@ class Runner:
     def __init__(self, piece: Slice, root: Path, store: Store, progress: Progress, engine: Engine | None) -> None:
         self.piece, self.root, self.store, self.progress = piece, root, store, progress
         self.engine = engine
-        self.made = self.reused = self.tokens = 0
+        self.keys: set[str] = set()
+        self.made: list[str] = []
+        self.reused = self.tokens = 0
         self.seconds = 0.0
         self._owned = ExitStack()
+        self._ledger, self._me = Ledger(store), Owner.me()
 
     def complete(self, asked: Round) -> list[Completion | None]:
         """Return a completion for each call of a round; those that hang on a missing text get None."""
         requests = [call.request for call in asked.calls if call.request is not None]
         unique = {request.key: request for request in requests}
+        self.keys |= unique.keys()
         known = standing(self.store, list(unique.values()), self.piece)
         missing = [request for key, request in unique.items() if key not in known]
         self.reused += len(unique) - len(missing)
         engine = self._engine().describe() if missing else None
         self.progress.start(asked.name, len(unique), len(unique) - len(missing), engine)
-        if missing:
-            known |= self._generate(missing)
+        while missing:
+            known |= self._share(missing)
+            missing = [request for request in missing if request.key not in known]
         return [known[call.request.key] if call.request is not None else None for call in asked.calls]
 
     def close(self) -> None:
         """Free the engine, if this runner started one."""
         self._owned.close()
 
+    def _share(self, missing: Sequence[Request]) -> dict[str, Completion]:
+        """Make what no other process is at, and return that with what others have made meanwhile."""
+        mine = self._ledger.claim([request.key for request in missing], self._me)
+        try:
+            known = standing(self.store, missing, self.piece)  # others may have put some before the claim
+            self.reused += len(known)
+            ours = [request for request in missing if request.key in mine and request.key not in known]
+            if ours:
+                known |= self._generate(ours)
+            elif not known:
+                time.sleep(_WAIT_SECONDS)
+            return known
+        finally:
+            self._ledger.release(mine, self._me)
+
     def _generate(self, missing: Sequence[Request]) -> dict[str, Completion]:
         written: dict[str, Completion] = {}
-        start = time.monotonic()
+        start = renewed = time.monotonic()
         for index, completion in self._engine().generate(missing):
-            written[missing[index].key] = self.store.put(missing[index], completion)
-            self.made += 1
+            key = missing[index].key
+            written[key] = self.store.put(missing[index], completion)
+            self.made.append(key)
             self.tokens += completion.completion_tokens
             self.progress.step(completion)
+            if time.monotonic() - renewed > LEASE_SECONDS / 4:
+                self._ledger.claim([request.key for request in missing if request.key not in written], self._me)
+                renewed = time.monotonic()
         seconds = time.monotonic() - start
         self.seconds += seconds
         if len(written) != len(missing):
@@ -189,7 +217,22 @@ def build(
             schema.write(content, root / tables / name / f"{table}.parquet")
         with writing(root / tables / name / "counts.json") as part:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(counts, order="sorted"), indent=1) + b"\n")
-        return Report(runner.made, runner.reused, runner.tokens, runner.seconds, counts)
+        _remember(Ledger(store), piece, runner, tables)
+        return Report(len(runner.made), runner.reused, runner.tokens, runner.seconds, counts)
+
+
+def _remember(ledger: Ledger, piece: Slice, runner: Runner, tables: Path) -> None:
+    """Write down what a rebuild needs and, for the project's own tables, why this build was made."""
+    content = slices.content(piece)
+    digest_ = slices.file_digest(content)
+    ledger.record_root(digest_, str(tables), runner.keys)
+    if tables != TABLES:
+        return
+    reason, leaves = changes.reason(ledger.last_slice(piece.language_code), content)
+    if reason is not None or runner.made:
+        ledger.record_build(
+            piece.language_code, digest_, content, reason=reason or "missing", leaves=leaves, made=runner.made
+        )
 
 
 def assemble(root: Path, dataset: DatasetSpec, *, tables: Path = TABLES, dist: Path = DIST) -> dict[str, object]:

@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="Model files.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(model_app, name="model")
+store_app = typer.Typer(help="The store of completions.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store_app, name="store")
 seeds_app = typer.Typer(help="Seeds and where they come from.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(seeds_app, name="seeds")
 
@@ -141,6 +143,17 @@ def show(row_id: str, prompts: Annotated[bool, typer.Option(help="Print the prom
 
 
 @app.command()
+def why(
+    what: Annotated[str, typer.Argument(help="A row's id or its first digits, a language, or language/task.")],
+) -> None:
+    """Say why a row, a language or a task of it was made: by which build, for which edit; and why it was reused."""
+    from m2l import why as reasons
+
+    for line in reasons.why(_root(), what):
+        print(line)
+
+
+@app.command()
 def check(
     languages: Annotated[
         list[str] | None, typer.Argument(help="Languages whose text to check.", show_default=False)
@@ -223,6 +236,98 @@ def seeds_get(name: str, overrides: Overrides = None) -> None:
     if not isinstance(source, Hub):
         raise SeedError(f"{where}: its rows are a file of the project, there is nothing to fetch. Put the file there.")
     source.get(root, print)
+
+
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Make again what is damaged, and nothing else.")] = False,
+    resample: Annotated[
+        float | None,
+        typer.Option(help="Ask again for a share of all texts (0.1: a tenth) and count the identical ones."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look whether store, outputs and DVC's cache are what was written; name what is damaged. Exit code 1 if any is."""
+    from m2l import upkeep
+
+    root = _root()
+    languages = upkeep.present(root)
+    if resample is not None:
+        for name, same, asked, engine in upkeep.resample(root, languages, resample):
+            print(f"{name}: {same} of {asked} texts came out identical ({engine})")
+        return
+    damage = list(upkeep.verify(root))
+    if as_json:
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(damage), ensure_ascii=False, indent=1))
+    else:
+        for item in damage:
+            print(f"{item.kind}: {item.what} is damaged" + (f" (stage {item.stage})" if item.stage else ""))
+        print(f"{len(damage)} damaged." if damage else "All is as it was written: store, outputs, DVC's cache.")
+    if damage and repair:
+        for line in upkeep.repair(root, damage, languages):
+            print(line)
+        damage = list(upkeep.verify(root))
+        print(f"{len(damage)} still damaged: run `dvc repro`." if damage else "All is as it was written again.")
+    elif damage and not as_json:
+        print("Run `m2l verify --repair`, which makes just that again.")
+    if damage:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and keep it.")] = False) -> None:
+    """Drop completions that no git ref, pin, sweep or present slice needs."""
+    from m2l import upkeep
+
+    root = _root()
+    found = upkeep.garbage(root)
+    for who, count in found.kept_for.items():
+        print(f"kept for {who}: {count} entries")
+    for line in found.unknown:
+        print(f"unknown: {line}; what it needs may go")
+    would = "would go" if dry_run else "dropped"
+    if not dry_run:
+        upkeep.collect(root, found)
+    size = f"{found.size / 1e6:.1f} MB"
+    print(f"{len(found.keys)} of {found.total} entries {would}, {size}; {len(found.slices)} old slices.")
+
+
+@store_app.command("export")
+def store_export(path: Path) -> None:
+    """Write all completions to a file, gzipped JSON lines, for a teammate's clone."""
+    from m2l import upkeep
+
+    print(f"{path}: {upkeep.export(_root(), path)} completions. Take them in with `m2l store import {path.name}`.")
+
+
+@store_app.command("import")
+def store_import(path: Path) -> None:
+    """Take in the completions of an exported file; what stands already stays."""
+    from m2l import upkeep
+
+    new, known, bad = upkeep.load(_root(), path)
+    print(f"{path}: {new} new completions, {known} known, {bad} lines that could not be used.")
+
+
+@store_app.command("upgrade")
+def store_upgrade() -> None:
+    """Bring a store of an older version to this one; every completion is kept."""
+    from m2l.build import STORE
+    from m2l.store import Store
+
+    root = _root()
+    with Store(root / STORE) as store:
+        print(f"{STORE}: {len(store)} completions.")
+
+
+@store_app.command("pin")
+def store_pin(name: str) -> None:
+    """Keep what the present slices need, under a name, whatever `m2l gc` is run later."""
+    from m2l import upkeep
+
+    print(f"{upkeep.PINS}: {upkeep.pin(_root(), name)} slices kept as {name!r}. Remove the name there to let them go.")
 
 
 @app.command("compose", hidden=True)

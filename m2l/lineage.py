@@ -21,7 +21,7 @@ def describe(root: Path, row_id: str, *, prompts: bool) -> Iterator[str]:
 
     Raises BuildError if no row, or more than one, has an id that begins with `row_id`.
     """
-    row = _find(root, row_id)
+    row = find(root, row_id)
     status = f"rejected: {', '.join(row['reasons'])}" if row.get("reasons") else "kept"
     yield f"{row['row_id']}  {row['kind']}  {row['language']}  {row['task']}  ({status})"
     yield f"seed       {row['seed_id']}  {row['source']}, {row['license']}"
@@ -68,7 +68,8 @@ def summary(root: Path) -> list[str]:
     ]
 
 
-def _find(root: Path, row_id: str) -> dict[str, Any]:
+def find(root: Path, row_id: str) -> dict[str, Any]:
+    """Return the one row whose id begins with `row_id`; raises BuildError if there is none, or more than one."""
     paths = [path for name in _FILES for path in sorted((root / TABLES).glob(f"*/{name}.parquet"))]
     if not paths:
         raise BuildError(f"{TABLES}: no tables yet. Make them with `dvc repro`.")

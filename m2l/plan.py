@@ -1,13 +1,11 @@
 """What a build would do, and why: the same walk as a build, with the store in place of an engine."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from m2l import slices
+from m2l import changes, slices
 from m2l.build import STORE, TABLES, standing
 from m2l.pipeline import Round, rounds
 from m2l.records import Completion
@@ -64,18 +62,6 @@ def pace(root: Path, piece: Slice) -> tuple[float, float] | None:
         return store.pace(piece.identity.content, piece.identity.backend)
 
 
-def leaves(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Yield `path: old -> new` for each leaf that differs between two trees of plain values."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted(before.keys() | after.keys()):
-            yield from leaves(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from leaves(one, other, f"{path}.{index}")
-    elif before != after:
-        yield f"{path}: {_change(before, after)}"
-
-
 def _counts(piece: Slice, store: Store) -> dict[str, Count]:
     counts: dict[str, Count] = defaultdict(Count)
     seen: set[str] = set()
@@ -106,41 +92,11 @@ def _look_up(asked: Round, store: Store, piece: Slice) -> dict[str, Completion]:
 
 def _reason(root: Path, name: str, piece: Slice) -> tuple[str | None, list[str]]:
     path = root / slices.FOLDER / f"{name}.json"
-    if not path.is_file():
-        return "first_run", []
     try:
-        before = msgspec.json.decode(path.read_bytes())
-    except msgspec.MsgspecError:
+        before = path.read_bytes()
+    except FileNotFoundError:
+        before = None
+    reason, moved = changes.reason(before, slices.content(piece))
+    if reason is None and not (root / TABLES / name / "counts.json").is_file():
         return "missing", []
-    after = msgspec.json.decode(msgspec.json.encode(piece))
-    code = before.pop("code", None), after.pop("code")
-    changed = list(leaves(before, after))
-    if changed:
-        return "changed", changed
-    if code[0] != code[1]:
-        return "upstream", []
-    return (None if (root / TABLES / name / "counts.json").is_file() else "missing"), []
-
-
-def _change(before: object, after: object) -> str:
-    """Return `old -> new`; of two long texts, the part in which they differ."""
-    if isinstance(before, str) and isinstance(after, str):
-        start = _alike(before, after)
-        end = _alike(before[start:][::-1], after[start:][::-1])
-        start = max(0, before.rfind(" ", 0, max(0, start - 12)) + 1)
-        shown = [text[start : min(len(text), len(text) - end + 12)] for text in (before, after)]
-        return " -> ".join(_short(f"{'... ' if start else ''}{text}") for text in shown)
-    return f"{_short(before)} -> {_short(after)}"
-
-
-def _alike(one: str, other: str) -> int:
-    """Return the length of the common beginning of two texts."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _short(value: object) -> str:
-    if isinstance(value, dict | list):
-        return f"{type(value).__name__} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:96]}...{text[0]}"
+    return reason, moved

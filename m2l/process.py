@@ -4,14 +4,51 @@ import ctypes
 import fcntl
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from m2l.errors import BuildError
 
 _PR_SET_PDEATHSIG = 1
+
+
+class Owner(NamedTuple):
+    """A process, told from another one that has its number later by when it began."""
+
+    host: str
+    pid: int
+    began: str
+
+    @classmethod
+    def me(cls) -> "Owner":
+        """Return this process."""
+        return cls(socket.gethostname(), os.getpid(), _began(os.getpid()))
+
+    @classmethod
+    def parse(cls, text: str) -> "Owner":
+        """Read what `str` wrote."""
+        host, pid, began = text.rsplit("/", 2)
+        return cls(host, int(pid), began)
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.pid}/{self.began}"
+
+    def alive(self) -> bool:
+        """Say whether the process is still there, as far as this machine can tell."""
+        return self.host != socket.gethostname() or (bool(_began(self.pid)) and _began(self.pid) == self.began)
+
+
+def _began(pid: int) -> str:
+    """Return when a process began, in ticks since the machine did; empty if there is none, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def die_with_parent() -> None:

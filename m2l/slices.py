@@ -1,5 +1,6 @@
 """From declarations to slices: each language's share of the recipe, resolved and digested."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,8 +42,8 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "cli.py", "engine", "lineage.py", "models.py", "plan.py", "process.py", "progress.py",
-    "store.py", "sweep.py",
+    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "engine", "ledger.py", "lineage.py", "models.py",
+    "plan.py", "process.py", "progress.py", "store.py", "sweep.py", "upkeep.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
@@ -91,7 +92,7 @@ def write(composed: Composed, folder: Path) -> list[str]:
     changed = []
     for name, value in contents.items():
         path = folder / f"{name}.json"
-        data = msgspec.json.format(canonical(value), indent=1) + b"\n"
+        data = content(value)
         if not path.is_file() or path.read_bytes() != data:
             with writing(path) as part:
                 part.write_bytes(data)
@@ -100,6 +101,16 @@ def write(composed: Composed, folder: Path) -> list[str]:
         if path.stem not in contents:
             path.unlink()
     return changed
+
+
+def content(value: Slice | DatasetSpec) -> bytes:
+    """Return what the file of a slice holds."""
+    return msgspec.json.format(canonical(value), indent=1) + b"\n"
+
+
+def file_digest(data: bytes) -> str:
+    """Return the digest by which `dvc.lock` names a file of these bytes."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def read(folder: Path, language: str) -> Slice:

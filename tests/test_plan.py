@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from m2l import build, plan
+from m2l import build, changes, plan
 from tests.command import m2l
 from tests.conftest import Edit
 from tests.helpers import compose
@@ -68,9 +68,9 @@ def test_leaves_of_two_trees() -> None:
     """Each leaf that differs, by its path, once."""
     before = {"a": {"b": 1, "c": [1, 2]}, "d": "x"}
     after = {"a": {"b": 2, "c": [1, 3]}, "e": "y"}
-    assert list(plan.leaves(before, after)) == ["a.b: 1 -> 2", "a.c.1: 2 -> 3", "d: 'x' -> None", "e: None -> 'y'"]
+    assert list(changes.leaves(before, after)) == ["a.b: 1 -> 2", "a.c.1: 2 -> 3", "d: 'x' -> None", "e: None -> 'y'"]
     texts = ["word " * 30 + text for text in ("takes one more step. The end.", "takes two more steps. The end.")]
-    [leaf] = plan.leaves({"p": texts[0]}, {"p": texts[1]})
+    [leaf] = changes.leaves({"p": texts[0]}, {"p": texts[1]})
     assert "one more step" in leaf
     assert "two more steps" in leaf
 
