@@ -35,6 +35,7 @@ from m2l.spec import (
     TurnForm,
     VariationForm,
 )
+from m2l.text import knows_script
 
 T = TypeVar("T")
 
@@ -313,6 +314,14 @@ def _check_references(root: Path, conf: Config) -> None:
         if not any(task in operator.applies_to for operator in conf.operator.values()):
             raise ConfigError(f"conf/recipe: no operator applies to task {task!r}. Add one, or drop the task.")
     languages = config.options(root, "language")
+    for name, language in conf.language.items():
+        where = f"conf/language/{name}.yaml"
+        if not knows_script(language.script):
+            raise ConfigError(
+                f"{where}: script {language.script!r} is no script. Use its ISO 15924 code, such as Latn."
+            )
+        if language.neighbour.code not in languages:
+            raise ConfigError(unknown(where, "language", language.neighbour.code, languages))
     forms = {f"conf/operator/{name}.yaml": operator.prompt for name, operator in conf.operator.items()}
     forms |= {f"conf/task/{name}.yaml": task.prompt for name, task in conf.task.items()}
     for name, variation in conf.variation.items():

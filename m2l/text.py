@@ -57,6 +57,15 @@ def _script_pattern(script: str) -> "regex.Pattern[str]":
     return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]")
 
 
+def knows_script(script: str) -> bool:
+    """Say whether an ISO 15924 code is one of a script that texts can be checked for."""
+    try:
+        _script_pattern(script)
+    except regex.error:
+        return False
+    return True
+
+
 def shingles(text: str, size: int = 5) -> list[str]:
     """Return the distinct character n-grams of the folded text, in order of first appearance."""
     folded = fold(text)

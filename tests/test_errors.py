@@ -134,6 +134,16 @@ CASES = {
         "ConfigError: conf/language/eng_Latn.yaml: Expected `str`, got `bool` - at `iso639_3`. Correct it there. "
         "Quote a text that YAML would take for something else.",
     ),
+    "a script that does not exist": (
+        replace("conf/language/eng_Latn.yaml", "script: Latn", "script: Lain"),
+        [],
+        "ConfigError: conf/language/eng_Latn.yaml: script 'Lain' is no script. Use its ISO 15924 code, such as Latn.",
+    ),
+    "a neighbour that does not exist": (
+        replace("conf/language/eng_Latn.yaml", "code: spa_Latn", "code: spa_Latin"),
+        [],
+        "ConfigError: conf/language/eng_Latn.yaml: unknown language 'spa_Latin'. Did you mean 'spa_Latn'? Available: *",
+    ),
     "a seed file of another licence": (
         replace(SEEDS, '"license": "Apache-2.0"', '"license": "CC0"'),
         [],
