@@ -154,6 +154,28 @@ def why(
 
 
 @app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A git revision, or a folder that holds a dataset.", show_default=False)],
+    to: Annotated[Path | None, typer.Option(help="The folder to compare with, instead of data/dist.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Rows to show of each change.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Say which rows a dataset gained, lost and changed since a git revision or another dataset, with examples."""
+    import msgspec
+
+    from m2l import build as builds
+    from m2l import diff as diffs
+
+    root = _root()
+    new = diffs.read_folder(to or root / builds.DIST, str(to or builds.DIST))
+    report = diffs.compare(diffs.read(root, old), new, examples=examples)
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(report), ensure_ascii=False, indent=1))
+    else:
+        diffs.say(report)
+
+
+@app.command()
 def check(
     languages: Annotated[
         list[str] | None, typer.Argument(help="Languages whose text to check.", show_default=False)
