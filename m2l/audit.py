@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from m2l import config, slices
+from m2l import config, references, slices
 from m2l.checks.base import Case
 from m2l.checks.declared import instances
 from m2l.engine.base import Engine
@@ -55,7 +55,7 @@ def check(root: Path) -> Iterator[str]:
                 alone = msgspec.structs.replace(conf, language={name: language})
                 piece = maker.slice(name, slices.read_seeds(root, alone))
                 for frame in frames:
-                    slices.check_prompts(msgspec.structs.replace(piece, frame=frame))
+                    references.check_prompts(msgspec.structs.replace(piece, frame=frame))
                 pieces.append(piece)
             except M2LError as err:
                 problems.append(str(err))

@@ -3,21 +3,16 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from m2l import config, evolve, models, prompts, templates
-from m2l.checks.declared import instances
+from m2l import config, models, prompts, references, templates
 from m2l.digest import canonical, digest, digest_bytes
 from m2l.engine.base import Engine
 from m2l.errors import BuildError, ConfigError, SeedError, unknown
-from m2l.exporters.base import Exporter
-from m2l.filters.base import Filter
 from m2l.process import writing
-from m2l.records import Turn
 from m2l.seed_sources.base import Found, SeedSource, Wanted
 from m2l.spec import (
     ENGLISH,
@@ -31,11 +26,9 @@ from m2l.spec import (
     Quarantined,
     Seed,
     Slice,
-    Task,
     TurnForm,
     VariationForm,
 )
-from m2l.text import knows_script
 
 T = TypeVar("T")
 
@@ -71,7 +64,7 @@ def resolve(root: Path, conf: Config) -> Composed:
     found = read_seeds(root, conf)
     slices = {name: maker.slice(name, found) for name in sorted(conf.language)}
     for piece in slices.values():
-        check_prompts(piece)
+        references.check_prompts(piece)
     dataset = DatasetSpec(
         code=maker.code,
         recipe=conf.recipe.name,
@@ -207,7 +200,7 @@ class Maker:
     """Makes the slices of one composed configuration; raises ConfigError or ModelError for what none can be made of."""
 
     def __init__(self, root: Path, conf: Config) -> None:
-        _check_references(root, conf)
+        references.check(root, conf)
         self.root, self.conf, self.code = root, conf, code_digest()
         engine = config.load_class(conf.engine, Engine, where="conf/engine")
         self.identity, self._factors = _identify(root, conf, engine)
@@ -302,74 +295,3 @@ def _form(forms: dict[str, str], language: str, where: str) -> str:
     if not forms[key].strip():
         raise ConfigError(f"{where}: prompt.{key} is empty. Write it.")
     return forms[key].strip()
-
-
-def _check_references(root: Path, conf: Config) -> None:
-    tasks = config.options(root, "task")
-    for name, operator in conf.operator.items():
-        for task in operator.applies_to:
-            if task not in tasks:
-                raise ConfigError(unknown(f"conf/operator/{name}.yaml", "task", task, tasks))
-    for task in conf.task:
-        if not any(task in operator.applies_to for operator in conf.operator.values()):
-            raise ConfigError(f"conf/recipe: no operator applies to task {task!r}. Add one, or drop the task.")
-    languages = config.options(root, "language")
-    for name, language in conf.language.items():
-        where = f"conf/language/{name}.yaml"
-        if not knows_script(language.script):
-            raise ConfigError(
-                f"{where}: script {language.script!r} is no script. Use its ISO 15924 code, such as Latn."
-            )
-        if language.neighbour.code not in languages:
-            raise ConfigError(unknown(where, "language", language.neighbour.code, languages))
-    forms = {f"conf/operator/{name}.yaml": operator.prompt for name, operator in conf.operator.items()}
-    forms |= {f"conf/task/{name}.yaml": task.prompt for name, task in conf.task.items()}
-    for name, variation in conf.variation.items():
-        for number, turn in enumerate(variation.turns):
-            forms[f"conf/variation/{name}.yaml: turns.{number}"] = turn.prompt
-            instances(turn.checks, f"conf/variation/{name}.yaml")
-    for name, declared in conf.task.items():
-        instances(declared.checks, f"conf/task/{name}.yaml")
-        _check_fields(name, declared)
-    for name, operator in conf.operator.items():
-        instances(operator.checks, f"conf/operator/{name}.yaml")
-    for task in conf.recipe.seeds_of_task:
-        if task not in tasks:
-            raise ConfigError(unknown(f"conf/recipe/{conf.recipe.name}.yaml", "task", task, tasks))
-    for where, prompt in forms.items():
-        for language in prompt:
-            if language not in languages:
-                raise ConfigError(unknown(where, "language", language, languages))
-    for name, target in conf.filter.items():
-        config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
-    for name, target in conf.exporter.items():
-        config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml")
-    for step, allowed in prompts.VARIABLES.items():
-        frame_step = getattr(conf.frame, step)
-        if frame_step is not None:
-            templates.check(frame_step.template, allowed, where=f"conf/frame: {step}.template")
-
-
-def _check_fields(name: str, task: Task) -> None:
-    """Raise ConfigError if a check of a task, or its prompt, names a field that the task does not have."""
-    where = f"conf/task/{name}.yaml"
-    for check in task.checks:
-        if check.get("field", next(iter(task.fields), None)) not in {*task.fields, None}:
-            raise ConfigError(unknown(where, "field", check["field"], list(task.fields)))
-    for form, text in task.prompt.items():
-        templates.check(text, frozenset(task.fields), where=f"{where}: prompt.{form}")
-
-
-def check_prompts(piece: Slice) -> None:
-    """Render a request of every kind, so that one that cannot be rendered stops before a model loads."""
-    writer = prompts.Prompts(piece)
-    drafts = list({draft.operator_family: draft for draft in evolve.drafts(piece)}.values())
-    for draft in drafts:
-        writer.evolve(draft)
-    first = replace(drafts[0], turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")
-    writer.respond(first)
-    for name, variation in piece.variation.items():
-        directives = prompts.directives(piece, name, first.evolved_id)
-        talk = replace(first, variation=name, variation_family=variation.family, variation_prompts=directives)
-        writer.user_turn(talk)
-        writer.assistant_turn(talk)
