@@ -27,7 +27,12 @@ GOPHER = Bounds(
 
 
 def repeats(found: tuple[str, ...], bounds: Bounds) -> bool:
-    """Say whether a text of these words goes over a bound; an n-gram that occurs once does not count."""
+    """Say whether a text of these words goes over a bound.
+
+    An n-gram that occurs once does not count, and neither do numbers: a calculation has
+    the same ones again and again.
+    """
+    found = tuple(word for word in found if any(map(str.isalpha, word)))
     if len(found) < bounds.min_words:
         return False
     total = sum(map(len, found))

@@ -54,7 +54,7 @@ class Filter(ABC):
         """Return the rules, as Boolean expressions, by name."""
 
 
-TURN_COLUMNS = ("kind", "task", "seed_id", "multiturn_evol_type")
+TURN_COLUMNS = ("kind", "task", "seed_id", "multiturn_evol_type", "instruction")
 
 
 def apply(table: pl.DataFrame, filters: Mapping[str, Filter], context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -12,7 +12,8 @@ from m2l.text import words
 class Repetition(Filter):
     """Reject a turn in which repeated n-grams of words take too large a share of its characters.
 
-    See `m2l.repetition.Bounds` for what the keys mean.
+    Of the first turn the instruction is judged: what stands below it, such as two
+    sentences to compare, a person wrote. See `m2l.repetition.Bounds` for the keys.
     """
 
     def __init__(self, min_words: int, top_ngram: Mapping[int, float], duplicate_ngram: Mapping[int, float]) -> None:
@@ -28,4 +29,5 @@ class Repetition(Filter):
         def fine(text: str) -> bool:
             return not repeats(words(text, locale), self.bounds)
 
-        return {"repetition": pl.col("content").map_elements(fine, return_dtype=pl.Boolean())}
+        text = pl.when(pl.col("position") == 0).then("instruction").otherwise("content")
+        return {"repetition": text.map_elements(fine, return_dtype=pl.Boolean())}

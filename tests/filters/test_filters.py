@@ -60,11 +60,20 @@ def test_language_of_short_and_odd_turns(language: str, text: str, expected: lis
         ("zho_Hans", CHINESE, []),
         ("zho_Hans", "我喜欢大海，" * 6, ["repetition"]),
         ("arb_Arab", "أحب البحر كثيرًا جدًا. " * 4, ["repetition"]),
+        ("eng_Latn", "Two of 9 are 18, three of 6 are 18, and 18 and 18 are 36, which is 36 in all.", []),
     ],
 )
 def test_repetition_counts_words_in_every_script(language: str, text: str, expected: list[str]) -> None:
     """Loops are found where words have no spaces between them, too; under twelve words nothing is judged."""
     assert reasons(table(row("Question?", text)), "repetition", context(language)) == [expected]
+
+
+def test_a_passage_that_repeats_itself_is_no_repetition() -> None:
+    """Of a first turn the instruction is judged; the two sentences below it are alike on purpose."""
+    below = "The old dog of the farmer sleeps in the sun. The old dog of the farmer sleeps in the shade."
+    good = row(f"Are these the same?\n\n{below}", "No.") | {"instruction": "Are these the same?"}
+    looped = row("Say it.", "No.") | {"instruction": "Say it and " * 8}
+    assert reasons(table(good, looped), "repetition", context()) == [[], ["repetition"]]
 
 
 def test_duplicate_share_counts_each_character_once() -> None:
