@@ -14,6 +14,7 @@ import pytest
 from tests.command import m2l
 from tests.conftest import ROOT, Edit
 from tests.helpers import tree
+from tests.test_docs import FILES
 
 DVC = Path(sys.executable).parent / "dvc"
 OPERATOR = "conf/operator/general_constraint.yaml"
@@ -85,6 +86,21 @@ def test_a_language_that_is_dropped_leaves_the_dataset(repository: Path) -> None
     assert ran(dvc(repository, "repro")) == ["compose", "assemble"]
     full = pl.read_parquet(repository / "data" / "dist" / "full_data" / "train.parquet")
     assert set(full["language"]) == {"eng_Latn"}
+
+
+def test_a_language_that_is_added_runs_its_stage_alone(repository: Path) -> None:
+    """One YAML, one seed file and its name in params.yaml: its rows appear, and no other language is touched."""
+    before = tree(repository / "data/tables")
+    for name, content in FILES.items():
+        if "cat_Latn" in name:
+            (repository / name).write_text(content, encoding="utf-8")
+    params = repository / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("hin_Deva]", "hin_Deva, cat_Latn]"), encoding="utf-8")
+    assert ran(dvc(repository, "repro")) == ["compose", "build@cat_Latn", "assemble"]
+    after = tree(repository / "data/tables")
+    assert {name: digest for name, digest in after.items() if not name.startswith("cat_Latn")} == before
+    full = pl.read_parquet(repository / "data/dist/full_data/train.parquet")
+    assert full.filter(pl.col("language") == "cat_Latn").height > 10
 
 
 def test_kill_9_in_the_middle_of_a_build_loses_nothing(project: Path) -> None:
