@@ -135,15 +135,18 @@ def shadow(root: Path, overrides: Sequence[str]) -> Iterator[Path]:
                 (folder / entry.name).symlink_to(entry)
         for group in NAMED:
             (folder / group).mkdir()
-            names = options(root, group)
-            for item in names:
+            whole, empty = [], []
+            for item in options(root, group):
                 path = folder / group / f"{item}.yaml"
                 if _touched(group, item, overrides):
                     path.symlink_to(conf / group / path.name)
+                    whole.append(f"  - /{group}/{item}\n")
                 else:
                     path.write_text(f"# @package {group}.{item}\n{{}}\n", encoding="ascii")
-            everything = "".join(f"  - /{group}/{item}\n" for item in names)
-            (folder / group / f"{ALL}.yaml").write_text(f"# @package _global_\ndefaults:\n{everything}", "ascii")
+                    empty.append(f"  {item}: {{}}\n")
+            everything = ["# @package _global_\ndefaults:\n", *whole, "  - _self_\n"]
+            everything += [f"{group}:\n", *empty] if empty else []
+            (folder / group / f"{ALL}.yaml").write_text("".join(everything), encoding="ascii")
         yield folder
 
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from m2l import config, evolve, prompts, templates
+from m2l import config, prompts, templates
 from m2l.checks.declared import instances
+from m2l.draft import Draft
 from m2l.errors import ConfigError, unknown
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
@@ -73,10 +74,18 @@ def _check_fields(name: str, task: Task) -> None:
 def check_prompts(piece: Slice) -> None:
     """Render a request of every kind, so that one that cannot be rendered stops before a model loads."""
     writer = prompts.Prompts(piece)
-    drafts = list({draft.operator_family: draft for draft in evolve.drafts(piece)}.values())
-    for draft in drafts:
+    drafts = {
+        operator.family: Draft(
+            seed=next(seed for seed in piece.seeds if seed.task in operator.applies_to),
+            operator=name,
+            operator_family=operator.family,
+            evolve_prompt=prompts.directive(operator.prompt, piece.language, name),
+        )
+        for name, operator in piece.operator.items()
+    }
+    for draft in drafts.values():
         writer.evolve(draft)
-    first = replace(drafts[0], turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")
+    first = replace(next(iter(drafts.values())), turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")
     writer.respond(first)
     for name, variation in piece.variation.items():
         directives = prompts.directives(piece, name, first.evolved_id)
