@@ -117,6 +117,9 @@ def preview(language: str, task: str, overrides: Overrides = None, records: int 
     _check_name(root, "language", language)
     _check_name(root, "task", task)
     _, composed = _compose([f"language=[{language}]", *(overrides or [])])
+    if task not in composed.slices[language].task:  # not of this recipe: with all of its operators, then
+        asked = [f"language=[{language}]", f"task=[{task}]", "operator=[all]", *(overrides or [])]
+        _, composed = _compose(asked)
     piece = composed.slices[language]
     if task not in piece.task:
         raise BuildError(unknown("recipe", "task", task, list(piece.task)))

@@ -39,6 +39,14 @@ def test_preview_calls_are_reused_by_the_build(project: Path) -> None:
     assert re.search(r"calls made, [1-9]\d* reused", built.stdout)
 
 
+def test_preview_of_a_task_that_the_recipe_leaves_out(project: Path) -> None:
+    """Any language and any task can be looked at, whatever the recipe builds."""
+    done = m2l(project, "preview", "tam_Taml", "translation")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("  seed       ") == 2
+    assert "translation_" in done.stdout
+
+
 def test_preview_of_an_unknown_name(project: Path) -> None:
     """An unknown language or task is named with the nearest one."""
     done = m2l(project, "preview", "eng_Latn", "sumarization")
