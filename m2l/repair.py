@@ -27,26 +27,34 @@ class Judge:
 
     def instruction(self, draft: Draft) -> bool:
         """Judge an evolved instruction."""
+        if draft.state == "failed":
+            return _in_vain(draft)
         return self._sound(draft, draft.instruction, self.piece.language) and not self._declared.instruction(
             self._case(draft), draft.operator
         )
 
     def answer(self, draft: Draft) -> bool:
         """Judge the answer to an evolved instruction."""
+        if draft.state == "failed":
+            return _in_vain(draft)
         answer = draft.turns[-1].content
         enough = len(words(answer, self.piece.language.bcp47)) >= self.piece.task[draft.seed.task].min_words
         return (
-            self._sound(draft, answer, self._target(draft) or self.piece.language)
-            and (enough or draft.finish_reasons[-1] is FinishReason.ERROR)
+            enough
+            and self._sound(draft, answer, self._target(draft) or self.piece.language)
             and not self._declared.answer(self._case(draft), draft.operator)
         )
 
     def user_turn(self, draft: Draft) -> bool:
         """Judge what the user says next."""
+        if draft.state == "failed":
+            return _in_vain(draft)
         return self._sound(draft, draft.turns[-1].content, self.piece.language)
 
     def assistant_turn(self, draft: Draft) -> bool:
         """Judge the answer to that."""
+        if draft.state == "failed":
+            return _in_vain(draft)
         number = len(draft.turns) // 2 - 2
         form = self.piece.variation[draft.variation].turns[number]
         language: LanguageFacts | None = self.piece.language
@@ -59,9 +67,7 @@ class Judge:
         )
 
     def _sound(self, draft: Draft, text: str, language: LanguageFacts | None) -> bool:
-        if draft.finish_reasons[-1] is FinishReason.ERROR:
-            return True  # the same request would end in the same error
-        if draft.state == "failed" or draft.finish_reasons[-1] is FinishReason.LENGTH:
+        if draft.finish_reasons[-1] is FinishReason.LENGTH:
             return False
         if any(fold(text) == fold(turn.content) for turn in draft.turns[:-1]):
             return False
@@ -81,3 +87,8 @@ class Judge:
             instruction=draft.instruction,
             turns=tuple(turn.content for turn in draft.turns),
         )
+
+
+def _in_vain(draft: Draft) -> bool:
+    """Say of a draft without a text whether asking again is in vain: an error would be the same again."""
+    return draft.finish_reasons[-1] is FinishReason.ERROR

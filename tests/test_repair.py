@@ -119,6 +119,31 @@ def test_a_cut_and_an_empty_text_are_repaired(project: Path) -> None:
     assert rows["attempts"].to_list() == [[0, 1, 1, 0]]
 
 
+def test_an_error_is_not_asked_again(project: Path) -> None:
+    """What overflowed the context would overflow it again: one call, one row with its reason, at any step."""
+    for failing in ("evolve", "respond", "user", "assistant"):
+
+        class Failing(Scripted):
+            def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+                for index, completion in super().generate(requests):
+                    if step(requests[index]) == failing:  # noqa: B023
+                        error = Completion(
+                            text="", finish_reason=FinishReason.ERROR, prompt_tokens=9999, error="too long"
+                        )
+                        yield index, error
+                    else:
+                        yield index, completion
+
+        engine = Failing(sound)
+        overrides = ("task=[summarization]", "operator=[summarization_constraint]", *SMALL[2:], "recipe.repairs=2")
+        composed = compose(project, *overrides)
+        (project / build.STORE).unlink(missing_ok=True)
+        build.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
+        assert [step(request) for request in engine.requests].count(failing) == 1
+        rejected = pl.read_parquet(project / "data/tables/eng_Latn/rejected.parquet")
+        assert "too long" in rejected["error"].to_list()
+
+
 def test_greedy_sampling_is_not_repaired(project: Path) -> None:
     """At temperature 0 the same would come out again, so it is not asked for."""
     requests, _ = run(project, lambda request, _: "Nope.", "recipe.repairs=3", "model.sampling.temperature=0.0")
