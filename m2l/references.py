@@ -31,6 +31,13 @@ def check(root: Path, conf: Config) -> None:
             raise ConfigError(
                 f"{where}: script {language.script!r} is no script. Use its ISO 15924 code, such as Latn."
             )
+        for key, words in (
+            ("varieties", language.varieties),
+            ("anchors", language.anchors.all),
+            ("formats", language.formats),
+        ):
+            if not words:
+                raise ConfigError(f"{where}: {key} is empty, from which directives draw. Write at least one.")
         if language.neighbour.code not in languages:
             raise ConfigError(unknown(where, "language", language.neighbour.code, languages))
     forms = {f"conf/operator/{name}.yaml": operator.prompt for name, operator in conf.operator.items()}

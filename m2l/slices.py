@@ -165,6 +165,7 @@ def read_seeds(root: Path, conf: Config) -> Found:
         languages=conf.language,
         tasks=conf.task,
         all_languages=_every_language(root) if _names_languages(conf) else conf.language,
+        all_codes=frozenset(config.options(root, "language")),
         all_tasks=frozenset(config.options(root, "task")),
     )
     seeds: dict[str, dict[str, Seed]] = {name: {} for name in conf.language}

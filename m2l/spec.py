@@ -3,7 +3,7 @@
 Every field here is a key of the YAML of the same name; no default stands in both.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -11,6 +11,10 @@ from m2l.records import SamplingParams
 
 ENGLISH = "eng_Latn"
 """The language whose form of a prompt serves where a language has none of its own."""
+
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -262,11 +266,11 @@ class Recipe(Spec, frozen=True):
     """
 
     name: str
-    seeds_per_task: int
-    seeds_of_task: dict[str, int]
-    operators_per_seed: int | None
-    variations_per_instruction: int
-    repairs: int
+    seeds_per_task: Positive
+    seeds_of_task: dict[str, Positive]
+    operators_per_seed: Positive | None
+    variations_per_instruction: NotNegative
+    repairs: NotNegative
     max_tokens: MaxTokens
     quota: Quota
 

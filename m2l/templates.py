@@ -59,6 +59,8 @@ def render(source: str, values: Mapping[str, object], *, where: str) -> str:
     except jinja2.TemplateError as err:
         message = (err.message or type(err).__name__).rstrip(".")
         raise TemplateError(f"{where}: {message}. Correct the template.") from err
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as err:
+        raise TemplateError(f"{where}: {str(err).rstrip('.')}. Correct the template, or what it is given.") from err
 
 
 def _syntax(err: jinja2.TemplateSyntaxError, where: str) -> TemplateError:

@@ -134,6 +134,17 @@ CASES = {
         "ConfigError: conf/language/eng_Latn.yaml: Expected `str`, got `bool` - at `iso639_3`. Correct it there. "
         "Quote a text that YAML would take for something else.",
     ),
+    "a number that makes no sense": (
+        None,
+        ["recipe.seeds_per_task=0"],
+        "ConfigError: conf/recipe/starter.yaml with recipe.repairs=0 recipe.seeds_per_task=0: Expected `int` >= 1 - at "
+        "`seeds_per_task`. Correct it there.",
+    ),
+    "a language with nothing to draw from": (
+        replace("conf/language/eng_Latn.yaml", "formats: [list, table, steps, letter, dialogue]", "formats: []"),
+        [],
+        "ConfigError: conf/language/eng_Latn.yaml: formats is empty, from which directives draw. Write at least one.",
+    ),
     "a script that does not exist": (
         replace("conf/language/eng_Latn.yaml", "script: Latn", "script: Lain"),
         [],

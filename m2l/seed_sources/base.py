@@ -42,11 +42,15 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recipe asks a source for: languages and tasks, and the names of all that `conf/` has."""
+    """What a recipe asks a source for: languages and tasks, and the names of all that `conf/` has.
+
+    `all_languages` has what a language may be called by, where a source tells by a column.
+    """
 
     languages: dict[str, Language]
     tasks: dict[str, Task]
     all_languages: dict[str, Language]
+    all_codes: frozenset[str]
     all_tasks: frozenset[str]
 
 
@@ -106,6 +110,9 @@ class SeedSource(ABC):
         task = wanted.tasks[task_name]
         given = values.get("input")
         fields = {} if raw.self_contained and given is None else _fields(given, task, task_name)
+        for key, field in task.fields.items():
+            if field.kind == "language" and fields.get(key, "") not in {"", *wanted.all_codes}:
+                raise MalformedRowError(f"input {key!r} is no language of conf/language: {fields[key]!r}")
         if values.get("instruction") is None and task.prompt:
             instruction = _prompted(task, language, fields, f"conf/task/{task_name}.yaml")
         else:

@@ -16,6 +16,7 @@ def wanted(languages: tuple[str, ...] = ("eng_Latn",), tasks: tuple[str, ...] = 
         languages={name: every[name] for name in languages},
         tasks={name: load_task(name) for name in tasks},
         all_languages=every,
+        all_codes=frozenset(names),
         all_tasks=frozenset(config.options(ROOT, "task")),
     )
 

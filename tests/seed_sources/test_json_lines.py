@@ -86,7 +86,9 @@ def test_fields_are_those_of_the_task(tmp_path: Path) -> None:
         nli | {"input": both | {"labels": ["yes", "yes"]}},
         nli | {"input": both | {"colour": "red"}},
         choice | {"input": {"options": ["This", 5]}},
-    ]
+        {"task": "translation", "instruction": "Say it in Elvish.", "input": {"text": "Hello.", "target": "qya_Latn"},
+         "response": "Aiya."},
+    ]  # fmt: skip
     good, aside = read(tmp_path, *lines)
     assert good == ["Shorten.", "Does it follow?"]
     assert [reason for _, reason in aside] == [
@@ -96,6 +98,7 @@ def test_fields_are_those_of_the_task(tmp_path: Path) -> None:
         "input 'labels' is no list of two or more different texts",
         "unknown input 'colour'",
         "input 'options' is no list of two or more different texts",
+        "input 'target' is no language of conf/language: 'qya_Latn'",
     ]
 
 

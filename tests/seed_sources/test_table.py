@@ -101,6 +101,18 @@ def test_what_is_wrong_is_put_aside_with_place_and_reason_and_nothing_is_lost(tm
     assert sum(map(len, found.seeds.values())) + sum(map(len, aside.values())) == len(ROWS) + len(bad)
 
 
+def test_a_template_that_fails_on_one_row_puts_just_that_row_aside(tmp_path: Path) -> None:
+    """A sum over a text, or a letter of a number, is that row's reason and stops nobody."""
+    write(tmp_path / "data/seeds/x/rows.jsonl", [{"n": 2, "a": "five"}, {"n": "two", "a": "six"}])
+    mapping = {"source": "t", "license": "CC0", "language": "eng_Latn", "task": "question_answering"}
+    found = read(tmp_path, "x/rows.jsonl", ("question_answering",), instruction="What is 3 and {{ n + 1 }}?",
+                 response="{{ a }}", **mapping)  # fmt: skip
+    assert [seed.instruction for seed in found.seeds["eng_Latn"]] == ["What is 3 and 3?"]
+    [row] = found.quarantined["eng_Latn"]
+    assert row.where == "data/seeds/x/rows.jsonl:2"
+    assert row.reason.startswith("a column: can only concatenate str")
+
+
 def test_a_row_of_a_csv_with_too_many_or_too_few_cells_is_put_aside(tmp_path: Path) -> None:
     """A torn line of a CSV is one row with a reason, and the others are read."""
     path = write(tmp_path / "data/seeds/x/rows.csv", ROWS)
