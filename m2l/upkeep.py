@@ -110,8 +110,11 @@ def resample(root: Path, names: Iterable[str], share: float) -> Iterator[tuple[s
     """Ask again for a share of the standing texts of some slices; yield (language, identical, asked, engine).
 
     The share is chosen by digest, so that the same one is asked twice; nothing is stored.
-    Raises BuildError if the share is not above 0 and at most 1.
+    Raises BuildError if there is no slice, or the share is not above 0 and at most 1.
     """
+    names = list(names)
+    if not names:
+        raise BuildError(f"{slices.FOLDER}: no slice to ask again for. Run `dvc repro`.")
     if not 0 < share <= 1:
         raise BuildError(f"--resample {share}: not a share. Give one above 0 and at most 1, such as 0.1.")
     for name in names:
@@ -265,7 +268,7 @@ def _holders(root: Path, roots: dict[str, tuple[str, frozenset[str]]]) -> Iterat
     for ref in (refs or "").split():
         text = _git(root, "show", f"{ref}:{LOCK}")
         if text:
-            yield ref, _locked_slices(yaml.safe_load(text))
+            yield ref, _locked_slices(_parsed(text, f"{LOCK} at {ref}"))
     for name, digests in _pins(root).items():
         yield f"pin {name}", digests
     for digest, (scope, _) in roots.items():
@@ -293,11 +296,16 @@ def _outs(lock: Any) -> Iterator[tuple[str, str, str]]:
 
 def _read_lock(root: Path) -> Any:
     try:
-        return yaml.safe_load((root / LOCK).read_text(encoding="utf-8"))
+        return _parsed((root / LOCK).read_bytes(), LOCK)
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise BuildError(f"{LOCK}: not readable. Restore it with `git checkout {LOCK}`, or run `dvc repro`.") from err
+
+
+def _parsed(lock: bytes | str, where: str) -> Any:
+    try:
+        return yaml.safe_load(lock)
+    except yaml.YAMLError as err:
+        raise BuildError(f"{where}: not readable. Restore it with `git checkout {LOCK}`, or run `dvc repro`.") from err
 
 
 def _pins(root: Path) -> dict[str, list[str]]:

@@ -212,6 +212,22 @@ def test_a_store_of_the_first_version_is_upgraded_and_loses_nothing(project: Pat
     assert Request(prompt="x", model="m", chat_template=None, backend="b", sampling=SAMPLING, max_tokens=1).attempt == 0
 
 
+def test_nothing_to_look_after_and_a_lock_that_is_torn(project: Path) -> None:
+    """Each is one line that says what to do, and a torn lock lets nothing be dropped."""
+    done = m2l(project, "verify", "--resample", "0.1")
+    assert (done.returncode, done.stderr) == (
+        2, "BuildError: cache/slices: no slice to ask again for. Run `dvc repro`.\n"
+    )  # fmt: skip
+    run(project)
+    (project / "dvc.lock").write_text("stages: [", encoding="utf-8")
+    done = m2l(project, "gc")
+    assert (done.returncode, done.stderr) == (
+        2, "BuildError: dvc.lock: not readable. Restore it with `git checkout dvc.lock`, or run `dvc repro`.\n"
+    )  # fmt: skip
+    with Store(project / build.STORE, readonly=True) as store:
+        assert len(store) == 138
+
+
 def test_a_share_is_asked_again_and_compared(repository: Path) -> None:
     """On an engine that answers alike all of a share come out identical, and nothing is stored."""
     with Store(repository / build.STORE, readonly=True) as store:
