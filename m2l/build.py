@@ -5,6 +5,7 @@ loaded only when something is missing.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,7 +80,7 @@ class Runner:
     def __init__(self, piece: Slice, root: Path, store: Store, progress: Progress, engine: Engine | None) -> None:
         self.piece, self.root, self.store, self.progress = piece, root, store, progress
         self.engine = engine
-        self.keys: set[str] = set()
+        self.keys: dict[str, set[str]] = defaultdict(set)
         self.made: list[str] = []
         self.reused = self.tokens = 0
         self.seconds = 0.0
@@ -88,9 +89,10 @@ class Runner:
 
     def complete(self, asked: Round) -> list[Completion | None]:
         """Return a completion for each call of a round; those that hang on a missing text get None."""
-        requests = [call.request for call in asked.calls if call.request is not None]
-        unique = {request.key: request for request in requests}
-        self.keys |= unique.keys()
+        unique = {call.request.key: call.request for call in asked.calls if call.request is not None}
+        for call in asked.calls:
+            if call.request is not None:
+                self.keys[call.task].add(call.request.key)
         known = standing(self.store, list(unique.values()), self.piece)
         missing = [request for key, request in unique.items() if key not in known]
         self.reused += len(unique) - len(missing)

@@ -15,7 +15,6 @@ from m2l.errors import EXIT_CODE, BuildError, M2LError, unknown
 
 if TYPE_CHECKING:
     from m2l.draft import Draft
-    from m2l.plan import Plan
     from m2l.slices import Composed
 
 app = typer.Typer(
@@ -67,42 +66,23 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-def plan(overrides: Overrides = None, as_json: Json = False) -> None:
+def plan(
+    overrides: Overrides = None,
+    as_json: Json = False,
+    tasks: Annotated[bool | None, typer.Option(help="Print each task; by default up to 12 languages.")] = None,
+) -> None:
     """Say what `dvc repro` would do, what it would cost, and which edits are the reason."""
-    import msgspec
-
+    from m2l import forecast
     from m2l import plan as plans
 
     root, composed = _compose(overrides)
     found = plans.plan(root, composed)
-    seeds = sum(len(piece.seeds) for piece in composed.slices.values())
     pace = plans.pace(root, next(iter(composed.slices.values())))
     if as_json:
-        total = [plan_.total for plan_ in found]
-        print(
-            json.dumps(
-                {
-                    "languages": msgspec.to_builtins(found),
-                    "seeds": seeds,
-                    "seeds_declared": composed.seeds_wanted,
-                    "made": sum(count.made for count in total),
-                    "hanging": sum(count.hanging for count in total),
-                    "reused": sum(count.reused for count in total),
-                    "repairs": sum(count.repairs for count in total),
-                    "tokens_per_call": pace[0] if pace else None,
-                    "seconds_per_call": pace[1] if pace else None,
-                },
-                ensure_ascii=False,
-                indent=1,
-            )
-        )
+        print(json.dumps(forecast.for_scripts(found, composed, pace), ensure_ascii=False, indent=1))
         return
-    _print_plan(found, pace)
-    if seeds < composed.seeds_wanted:
-        print(
-            f"Seeds: {seeds} of {composed.seeds_wanted} that recipe {composed.dataset.recipe!r} declares. Add some, or "
-            f"more seed sources: `m2l seeds report` says what each gives."
-        )
+    for line in forecast.lines(found, composed, pace, tasks=tasks):
+        print(line)
 
 
 @app.command()
@@ -430,38 +410,6 @@ def _narrow(piece: Any, task: str, records: int) -> Any:
     needed = -(-records // max(1, len(operators) * piece.variations_per_instruction))
     kept = dict(list(operators.items())[:records])
     return msgspec.structs.replace(piece, operator=kept, seeds=tuple(seeds[:needed]), quarantined=())
-
-
-def _print_plan(found: "list[Plan]", pace: tuple[float, float] | None) -> None:
-    for item in found:
-        total = item.total
-        state = item.reason or "up to date"
-        print(f"{item.language}: {state}; calls: {_calls(total)}")
-        if total.made or total.hanging:
-            for task, count in item.tasks.items():
-                if count.made or count.hanging:
-                    print(f"    {task}: {_calls(count)}")
-        for leaf in item.leaves[:5]:
-            print(f"    {leaf}")
-        if len(item.leaves) > 5:
-            print(f"    and {len(item.leaves) - 5} more leaves")
-    made = sum(item.total.made for item in found)
-    hanging = sum(item.total.hanging for item in found)
-    repairs = sum(item.total.repairs for item in found)
-    most = made + hanging
-    if most == 0:
-        print("In all: 0 calls. Nothing needs a model.")
-        return
-    cost = "no past run on this machine to estimate time from"
-    if pace is not None:
-        cost = f"about {most * pace[0]:,.0f} tokens, {most * pace[1] / 60:.1f} min"
-    again = f", and at most {repairs} more for texts that have to be asked for again" if repairs else ""
-    print(f"In all: {made} calls to make and {hanging} that hang on their text{again}; {cost}. Run `dvc repro`.")
-
-
-def _calls(count: Any) -> str:
-    hanging = f" + {count.hanging} that hang on them" if count.hanging else ""
-    return f"{count.made} to make{hanging}, {count.reused} reused"
 
 
 def _print_draft(draft: "Draft", reasons: list[str] | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from m2l.digest import digest
+from m2l.digest import drawn
 from m2l.draft import Draft
 from m2l.prompts import directives
 from m2l.spec import Slice
@@ -18,14 +18,14 @@ def drafts(evolved: Sequence[Draft], piece: Slice) -> list[Draft]:
     """
     result = []
     for draft in evolved:
-        ranked = sorted(piece.variation, key=lambda name: digest([draft.evolved_id, name]), reverse=True)
-        for name in sorted(ranked[: piece.variations_per_instruction]):
+        evolved_id = draft.evolved_id
+        for name in sorted(drawn(piece.variation, evolved_id)[: piece.variations_per_instruction]):
             result.append(
                 replace(
                     draft,
                     variation=name,
                     variation_family=piece.variation[name].family,
-                    variation_prompts=directives(piece, name, draft.evolved_id),
+                    variation_prompts=directives(piece, name, evolved_id),
                 )
             )
     return result

@@ -1,6 +1,6 @@
 """Step 1: operators of its task evolve every seed instruction; `pipeline` walks the way."""
 
-from m2l.digest import digest
+from m2l.digest import drawn
 from m2l.draft import Draft
 from m2l.prompts import directive
 from m2l.spec import Slice
@@ -20,8 +20,7 @@ def drafts(piece: Slice) -> list[Draft]:
     for seed in piece.seeds:
         names = by_task[seed.task]
         if piece.operators_per_seed is not None and piece.operators_per_seed < len(names):
-            ranked = sorted(names, key=lambda name: digest([seed.seed_id, name]), reverse=True)
-            names = sorted(ranked[: piece.operators_per_seed])
+            names = sorted(drawn(names, seed.seed_id)[: piece.operators_per_seed])
         for name in names:
             operator = piece.operator[name]
             prompt = directive(operator.prompt, piece.language, seed.seed_id, name)

@@ -8,10 +8,11 @@ or changed a slice is remembered with its reason, so that a person can ask why.
 import json
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from m2l.digest import canonical
 from m2l.process import Owner
 from m2l.store import BATCH, Store
 
@@ -63,16 +64,21 @@ class Ledger:
                 "DELETE FROM leases WHERE key = ? AND owner = ?", [(key, str(owner)) for key in keys]
             )
 
-    def record_root(self, slice_digest: str, scope: str, keys: Iterable[str]) -> None:
-        """Remember all keys that a rebuild from a slice walks past; `scope` says where its tables lie."""
-        packed = zlib.compress(json.dumps(sorted(keys)).encode())
+    def record_root(self, slice_digest: str, scope: str, keys: Mapping[str, Iterable[str]]) -> None:
+        """Remember all keys, by task, that a rebuild from a slice walks past; `scope` says where its tables lie."""
+        packed = zlib.compress(canonical({task: sorted(listed) for task, listed in keys.items()}))
         with self.store.errors(), self.store.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", (slice_digest, scope, packed))
 
     def roots(self) -> dict[str, tuple[str, frozenset[str]]]:
         """Return (scope, keys) of every slice that was ever built with this store, by its digest."""
         rows = self.store.rows("SELECT slice, scope, keys FROM roots")
-        return {name: (scope, frozenset(json.loads(zlib.decompress(keys)))) for name, scope, keys in rows}
+        return {name: (scope, frozenset().union(*_by_task(keys).values())) for name, scope, keys in rows}
+
+    def root(self, slice_digest: str) -> dict[str, frozenset[str]] | None:
+        """Return the keys, by task, that a rebuild from a slice walks past; None if it was never built here."""
+        rows = self.store.rows("SELECT keys FROM roots WHERE slice = ?", [slice_digest])
+        return _by_task(rows[0][0]) if rows else None
 
     def record_build(
         self,
@@ -104,9 +110,12 @@ class Ledger:
             for number, name, digest, reason, leaves in rows
         ]
 
-    def last_slice(self, language: str) -> bytes | None:
-        """Return the slice of a language's last recorded build, as it was."""
-        rows = self.store.rows("SELECT content FROM builds WHERE language = ? ORDER BY id DESC LIMIT 1", [language])
+    def last_slice(self, language: str, slice_digest: str | None = None) -> bytes | None:
+        """Return the slice of a language's last recorded build, or of the last one of a digest, as it was."""
+        rows = self.store.rows(
+            "SELECT content FROM builds WHERE language = ?1 AND (?2 IS NULL OR slice = ?2) ORDER BY id DESC LIMIT 1",
+            [language, slice_digest],
+        )
         return zlib.decompress(rows[0][0]) if rows else None
 
     def made_by(self, keys: Iterable[str]) -> dict[str, int]:
@@ -124,3 +133,9 @@ class Ledger:
         """Forget which keys some slices need."""
         with self.store.errors(), self.store.transaction() as connection:
             connection.executemany("DELETE FROM roots WHERE slice = ?", [(digest,) for digest in digests])
+
+
+def _by_task(packed: bytes) -> dict[str, frozenset[str]]:
+    """Unpack a root; those written before tasks were told apart have one for all."""
+    keys = json.loads(zlib.decompress(packed))
+    return {task: frozenset(listed) for task, listed in (keys if isinstance(keys, dict) else {"": keys}).items()}

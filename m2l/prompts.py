@@ -1,9 +1,10 @@
 """Requests of one slice: directives, frames and worked examples rendered for its language."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from m2l import templates
-from m2l.digest import digest
+from m2l.digest import drawn
 from m2l.draft import Draft
 from m2l.errors import ConfigError
 from m2l.records import Request, Turn
@@ -29,13 +30,18 @@ def directive(template: str, language: Language, *key: str) -> str:
     """Render the directive of an operator or a turn; what it draws depends on `key` alone."""
     if "{" not in template:
         return template
-    values: dict[str, object] = {
-        "language": {"name": language.name, "own_name": language.own_name},
-        "neighbour": language.neighbour.name,
-    }
-    drawn = {"variety": language.varieties, "anchor": language.anchors.all, "format": language.formats}
-    values |= {name: _drawn(options, *key) for name, options in drawn.items() if name in template}
-    return templates.render(template, values, where="a directive")
+    lists = {"variety": language.varieties, "anchor": language.anchors.all, "format": language.formats}
+    first = {name: next(iter(drawn(options, *key)), "") for name, options in lists.items() if name in template}
+    return _rendered(
+        template, language.name, language.own_name, (("neighbour", language.neighbour.name), *first.items())
+    )
+
+
+@lru_cache(maxsize=65536)
+def _rendered(template: str, name: str, own_name: str, values: tuple[tuple[str, str], ...]) -> str:
+    return templates.render(
+        template, {"language": {"name": name, "own_name": own_name}, **dict(values)}, where="a directive"
+    )
 
 
 def directives(piece: Slice, variation: str, evolved_id: str) -> tuple[str, ...]:
@@ -43,11 +49,6 @@ def directives(piece: Slice, variation: str, evolved_id: str) -> tuple[str, ...]
     return tuple(
         directive(turn.prompt, piece.language, evolved_id, variation) for turn in piece.variation[variation].turns
     )
-
-
-def _drawn(options: Sequence[str], *key: str) -> str:
-    """Return the option of the highest digest, so that adding one moves only what it wins."""
-    return max(options, key=lambda option: digest([*key, option]), default="")
 
 
 _COMMON = "follow_up"

@@ -79,23 +79,26 @@ def _check_fields(name: str, task: Task) -> None:
 
 
 def check_prompts(piece: Slice) -> None:
-    """Render a request of every kind, so that one that cannot be rendered stops before a model loads."""
+    """Render every directive, and every frame for each family, so that what fails stops before a model loads."""
     writer = prompts.Prompts(piece)
-    drafts = {
-        operator.family: Draft(
-            seed=next(seed for seed in piece.seeds if seed.task in operator.applies_to),
-            operator=name,
-            operator_family=operator.family,
-            evolve_prompt=prompts.directive(operator.prompt, piece.language, name),
-        )
-        for name, operator in piece.operator.items()
-    }
-    for draft in drafts.values():
+    seed_of = {seed.task: seed for seed in reversed(piece.seeds)}
+    families: dict[str, Draft] = {}
+    for name, operator in piece.operator.items():
+        prompt = prompts.directive(operator.prompt, piece.language, name)
+        if operator.family not in families:
+            task = next(task for task in operator.applies_to if task in seed_of)
+            families[operator.family] = Draft(
+                seed=seed_of[task], operator=name, operator_family=operator.family, evolve_prompt=prompt
+            )
+    for draft in families.values():
         writer.evolve(draft)
-    first = replace(next(iter(drafts.values())), turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")
+    first = replace(next(iter(families.values())), turns=(Turn("user", "?"), Turn("assistant", "?")), instruction="?")
     writer.respond(first)
+    seen: set[str] = set()
     for name, variation in piece.variation.items():
         directives = prompts.directives(piece, name, first.evolved_id)
-        talk = replace(first, variation=name, variation_family=variation.family, variation_prompts=directives)
-        writer.user_turn(talk)
-        writer.assistant_turn(talk)
+        if variation.family not in seen:
+            seen.add(variation.family)
+            talk = replace(first, variation=name, variation_family=variation.family, variation_prompts=directives)
+            writer.user_turn(talk)
+            writer.assistant_turn(talk)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,8 +37,9 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "engine", "ledger.py", "lineage.py", "models.py",
-    "plan.py", "process.py", "progress.py", "store.py", "sweep.py", "upkeep.py", "why.py",
+    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "dvc_lock.py", "engine", "forecast.py",
+    "ledger.py", "lineage.py", "models.py", "plan.py", "process.py", "progress.py", "store.py", "sweep.py",
+    "upkeep.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
@@ -63,8 +65,9 @@ def resolve(root: Path, conf: Config) -> Composed:
     maker = Maker(root, conf)
     found = read_seeds(root, conf)
     slices = {name: maker.slice(name, found) for name in sorted(conf.language)}
-    for piece in slices.values():
-        references.check_prompts(piece)
+    for name, piece in slices.items():
+        if not _stands(root / FOLDER / f"{name}.json", content(piece)):  # else it was checked when it was written
+            references.check_prompts(piece)
     dataset = DatasetSpec(
         code=maker.code,
         recipe=conf.recipe.name,
@@ -87,7 +90,7 @@ def write(composed: Composed, folder: Path) -> list[str]:
     for name, value in contents.items():
         path = folder / f"{name}.json"
         data = content(value)
-        if not path.is_file() or path.read_bytes() != data:
+        if not _stands(path, data):
             with writing(path) as part:
                 part.write_bytes(data)
             changed.append(name)
@@ -124,6 +127,10 @@ def code_digest() -> str:
         path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in _NO_EFFECT_ON_ROWS
     )
     return digest([[str(path.relative_to(package)), digest_bytes(path.read_bytes())] for path in files])
+
+
+def _stands(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
 
 
 def _decode(path: Path, kind: type[T], name: str) -> T:
@@ -292,7 +299,12 @@ def _form(forms: dict[str, str], language: str, where: str) -> str:
     key = language if language in forms else ENGLISH
     if key not in forms:
         raise ConfigError(f"{where}: prompt has no form in {language} or {ENGLISH}. Add one.")
-    templates.check(forms[key], prompts.DIRECTIVE_VARIABLES, where=f"{where}: prompt.{key}")
-    if not forms[key].strip():
-        raise ConfigError(f"{where}: prompt.{key} is empty. Write it.")
-    return forms[key].strip()
+    return _checked(forms[key], f"{where}: prompt.{key}")
+
+
+@lru_cache(maxsize=16384)
+def _checked(form: str, where: str) -> str:
+    templates.check(form, prompts.DIRECTIVE_VARIABLES, where=where)
+    if not form.strip():
+        raise ConfigError(f"{where} is empty. Write it.")
+    return form.strip()

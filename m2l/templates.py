@@ -32,6 +32,8 @@ def variables(source: str, *, where: str) -> frozenset[str]:
 
     Raises TemplateError, beginning with `where`, for a template that does not parse.
     """
+    if "{" not in source:
+        return frozenset()
     try:
         return _undeclared(source)
     except jinja2.TemplateSyntaxError as err:

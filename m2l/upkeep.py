@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from m2l import build, slices
+from m2l import build, dvc_lock, slices
 from m2l.errors import BuildError, StoreError
 from m2l.ledger import Ledger
 from m2l.pipeline import rounds
@@ -28,7 +27,6 @@ from m2l.spec import Slice
 from m2l.store import Store, sound
 
 DVC_CACHE = Path("cache/dvc/files/md5")
-LOCK = "dvc.lock"
 PINS = Path("cache/pins.json")
 
 
@@ -62,7 +60,7 @@ def verify(root: Path) -> Iterator[Damage]:
         if _md5(path) != (path.parent.name + path.name).removesuffix(".dir"):
             damaged.add(path)
             yield Damage(kind="cache", what=str(path.relative_to(root)))
-    for stage, out, md5 in _outs(_read_lock(root)):
+    for stage, out, md5 in dvc_lock.outs(dvc_lock.read(root)):
         manifest = root / DVC_CACHE / md5[:2] / md5[2:]
         if manifest in damaged or not manifest.is_file():
             if _folder_md5(root / out) != md5:
@@ -263,49 +261,17 @@ def present(root: Path) -> list[str]:
 
 def _holders(root: Path, roots: dict[str, tuple[str, frozenset[str]]]) -> Iterator[tuple[str, list[str]]]:
     """Yield who keeps which slices: the lock at hand, each git ref, each pin, each variant of a sweep."""
-    yield LOCK, _locked_slices(_read_lock(root))
+    yield dvc_lock.LOCK, list(dvc_lock.slices(dvc_lock.read(root)).values())
     refs = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes", "refs/tags")
     for ref in (refs or "").split():
-        text = _git(root, "show", f"{ref}:{LOCK}")
+        text = _git(root, "show", f"{ref}:{dvc_lock.LOCK}")
         if text:
-            yield ref, _locked_slices(_parsed(text, f"{LOCK} at {ref}"))
+            yield ref, list(dvc_lock.slices(dvc_lock.parse(text, f"{dvc_lock.LOCK} at {ref}")).values())
     for name, digests in _pins(root).items():
         yield f"pin {name}", digests
     for digest, (scope, _) in roots.items():
         if scope != str(build.TABLES) and (root / scope).is_dir():
             yield scope, [digest]
-
-
-def _locked_slices(lock: Any) -> list[str]:
-    stages = (lock or {}).get("stages", {})
-    return [
-        dep["md5"]
-        for name, stage in stages.items()
-        if name.startswith("build@")
-        for dep in stage.get("deps", [])
-        if "md5" in dep
-    ]
-
-
-def _outs(lock: Any) -> Iterator[tuple[str, str, str]]:
-    for name, stage in (lock or {}).get("stages", {}).items():
-        for out in stage.get("outs", []):
-            if str(out.get("md5", "")).endswith(".dir") and name != "compose":
-                yield name, out["path"], out["md5"]
-
-
-def _read_lock(root: Path) -> Any:
-    try:
-        return _parsed((root / LOCK).read_bytes(), LOCK)
-    except FileNotFoundError:
-        return {}
-
-
-def _parsed(lock: bytes | str, where: str) -> Any:
-    try:
-        return yaml.safe_load(lock)
-    except yaml.YAMLError as err:
-        raise BuildError(f"{where}: not readable. Restore it with `git checkout {LOCK}`, or run `dvc repro`.") from err
 
 
 def _pins(root: Path) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ OPERATOR = "conf/operator/summarization_constraint.yaml"
 
 def plans(project: Path, *overrides: str) -> plan.Count:
     """Return the totals of English, as the engine of the tests would see them."""
-    return plan.plan(project, compose(project, *overrides))[0].total
+    return plan.plan(project, compose(project, *overrides)).plans[0].total
 
 
 def test_the_plan_of_an_edit_is_what_the_build_makes(project: Path, edit: Edit) -> None:

@@ -174,8 +174,8 @@ def test_editing_a_filter_makes_no_call(project: Path, edit: Edit) -> None:
 def test_a_plan_bounds_the_repairs(project: Path) -> None:
     """Made and hanging are the least that a build without failures makes; with repairs it is never more than said."""
     composed = compose(project, *SMALL, "recipe.repairs=2")
-    planned = plan.plan(project, composed)[0].total
+    planned = plan.plan(project, composed).plans[0].total
     assert (planned.made, planned.hanging, planned.repairs) == (1, 3, 8)
     requests, _ = run(project, lambda request, attempt: sound(request, 0) if attempt else "Non !", "recipe.repairs=2")
     assert planned.made + planned.hanging <= len(requests) <= planned.made + planned.hanging + planned.repairs
-    assert plan.plan(project, composed)[0].total == plan.Count(reused=len(requests))
+    assert plan.plan(project, composed).plans[0].total == plan.Count(reused=len(requests))
