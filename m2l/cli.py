@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from m2l import __version__
 from m2l.errors import EXIT_CODE, BuildError, M2LError, unknown
+from m2l.process import end_on_interrupt
 
 if TYPE_CHECKING:
     from m2l.draft import Draft
@@ -40,7 +40,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def run() -> None:
     """Run the command line; an expected error is one line on stderr and exit code 2."""
-    signal.signal(signal.SIGINT, _interrupted)
+    end_on_interrupt("Interrupted. All completions up to here are kept; the same command goes on from them.")
     try:
         app()
     except M2LError as err:
@@ -51,11 +51,6 @@ def run() -> None:
     except OSError as err:
         print(f"OSError: {err.filename}: {err.strerror}. Correct its rights, or free some space.", file=sys.stderr)
         sys.exit(EXIT_CODE)
-
-
-def _interrupted(_signal: int, _frame: object) -> None:
-    print("\nInterrupted. All completions up to here are kept; the same command goes on from them.", file=sys.stderr)
-    raise SystemExit(130)
 
 
 @app.callback(invoke_without_command=True)
@@ -72,7 +67,7 @@ def plan(
     tasks: Annotated[bool | None, typer.Option(help="Print each task; by default up to 12 languages.")] = None,
 ) -> None:
     """Say what `dvc repro` would do, what it would cost, and which edits are the reason."""
-    from m2l import forecast
+    from m2l import dvc_rwlock, forecast
     from m2l import plan as plans
 
     root, composed = _compose(overrides)
@@ -81,7 +76,7 @@ def plan(
     if as_json:
         print(json.dumps(forecast.for_scripts(found, composed, pace), ensure_ascii=False, indent=1))
         return
-    for line in forecast.lines(found, composed, pace, tasks=tasks):
+    for line in (*forecast.lines(found, composed, pace, tasks=tasks), *dvc_rwlock.explained(root)):
         print(line)
 
 
@@ -268,7 +263,8 @@ def verify(
         print(json.dumps(msgspec.to_builtins(damage), ensure_ascii=False, indent=1))
     else:
         for item in damage:
-            print(f"{item.kind}: {item.what} is damaged" + (f" (stage {item.stage})" if item.stage else ""))
+            state = "is stale" if item.kind == "lock" else "is damaged"
+            print(f"{item.kind}: {item.what} {state}" + (f" (stage {item.stage})" if item.stage else ""))
         print(f"{len(damage)} damaged." if damage else "All is as it was written: store, outputs, DVC's cache.")
     if damage and repair:
         for line in upkeep.repair(root, damage, languages):

@@ -7,6 +7,7 @@ M2LError
 ├── ModelError       a model file is missing, damaged or not the declared one
 ├── EngineError      an engine cannot start or a server cannot be reached
 ├── StoreError       the store of completions cannot be read or written
+│   └── DamagedStoreError   its file is not what was written
 └── BuildError       a stage cannot run: no slice, a full disk, another process
 
 Each message is one line that says where, what, and what to do.
@@ -41,6 +42,10 @@ class EngineError(M2LError):
 
 class StoreError(M2LError):
     """The store of completions cannot be read or written."""
+
+
+class DamagedStoreError(StoreError):
+    """The store's file is not what was written; `m2l verify --repair` keeps all that can be read."""
 
 
 class BuildError(M2LError):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from m2l import store_tables
 from m2l.digest import canonical
 from m2l.process import Owner
 from m2l.store import BATCH, Store
@@ -68,7 +69,7 @@ class Ledger:
         """Remember all keys, by task, that a rebuild from a slice walks past; `scope` says where its tables lie."""
         packed = zlib.compress(canonical({task: sorted(listed) for task, listed in keys.items()}))
         with self.store.errors(), self.store.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", (slice_digest, scope, packed))
+            store_tables.insert(connection, "roots", (slice_digest, scope, packed))
 
     def roots(self) -> dict[str, tuple[str, frozenset[str]]]:
         """Return (scope, keys) of every slice that was ever built with this store, by its digest."""
@@ -92,13 +93,12 @@ class Ledger:
     ) -> None:
         """Remember a build that changed something, the slice that it was made from, and the calls that it made."""
         with self.store.errors(), self.store.transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO builds (language, slice, content, reason, leaves) VALUES (?, ?, ?, ?, ?)",
-                (language, slice_digest, zlib.compress(content), reason, json.dumps(list(leaves), ensure_ascii=False)),
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO made VALUES (?, ?)", [(key, cursor.lastrowid) for key in made]
-            )
+            number = connection.execute("SELECT ifnull(max(id), 0) + 1 FROM builds").fetchone()[0]
+            told = json.dumps(list(leaves), ensure_ascii=False)
+            row = (number, language, slice_digest, zlib.compress(content), reason, told)
+            store_tables.insert(connection, "builds", row)
+            for key in made:
+                store_tables.insert(connection, "made", (key, number))
 
     def builds(self, language: str) -> list[Build]:
         """Return the builds of a language, the first one first."""

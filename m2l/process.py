@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import NamedTuple
 from m2l.errors import BuildError
 
 _PR_SET_PDEATHSIG = 1
+_INTERRUPTED = 130
 
 
 class Owner(NamedTuple):
@@ -51,10 +54,46 @@ def _began(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
+def command_of(pid: int) -> str:
+    """Return the command line of a process; empty if there is none, or it is a zombie."""
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if _began(pid)
+            else ""
+        )
+    except OSError:
+        return ""
+
+
 def die_with_parent() -> None:
     """Ask Linux to end this process when its parent ends, so that a killed `dvc` leaves no writer behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_on_interrupt(message: str, *, seconds: float = 1.0) -> None:
+    """End this process with code 130 on Ctrl-C: in order if that takes less than `seconds`, else at once.
+
+    Python runs a signal's handler only between its own steps, and a model's one step can
+    take long; so a thread waits beside, and ends the process where it stands.
+    """
+    heard, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def in_order(_signal: int, _frame: object) -> None:
+        raise SystemExit(_INTERRUPTED)
+
+    def at_once() -> None:
+        while os.read(heard, 1) != bytes([signal.SIGINT]):
+            pass
+        os.write(2, f"\n{message}\n".encode())
+        time.sleep(seconds)
+        os._exit(_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, in_order)
+    threading.Thread(target=at_once, daemon=True).start()
 
 
 @contextmanager

@@ -37,9 +37,9 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "dvc_lock.py", "engine", "forecast.py",
-    "ledger.py", "lineage.py", "models.py", "plan.py", "process.py", "progress.py", "store.py", "sweep.py",
-    "upkeep.py", "why.py",
+    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "dvc_lock.py", "dvc_rwlock.py", "engine",
+    "forecast.py", "ledger.py", "lineage.py", "models.py", "plan.py", "process.py", "progress.py", "salvage.py",
+    "store.py", "store_tables.py", "sweep.py", "upkeep.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 

@@ -9,7 +9,7 @@ The same file holds what `ledger` writes of builds, and runs, for the estimates 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,35 +17,12 @@ from typing import Any
 
 import msgspec
 
-from m2l.digest import digest_bytes
-from m2l.errors import StoreError
+from m2l import store_tables
+from m2l.errors import DamagedStoreError, StoreError
 from m2l.records import Completion, FinishReason, Request
+from m2l.store_tables import Kept, checksum, sound
 
-SCHEMA_VERSION = 2
 BATCH = 500
-
-_CREATE = (
-    """
-    CREATE TABLE IF NOT EXISTS completions (
-        key TEXT PRIMARY KEY, request BLOB NOT NULL, completion BLOB NOT NULL, checksum TEXT NOT NULL
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS runs (
-        model TEXT NOT NULL, backend TEXT NOT NULL,
-        calls INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL
-    )
-    """,
-    "CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS roots (slice TEXT PRIMARY KEY, scope TEXT NOT NULL, keys BLOB NOT NULL)",
-    """
-    CREATE TABLE IF NOT EXISTS builds (
-        id INTEGER PRIMARY KEY, language TEXT NOT NULL, slice TEXT NOT NULL, content BLOB NOT NULL,
-        reason TEXT NOT NULL, leaves TEXT NOT NULL
-    )
-    """,
-    "CREATE TABLE IF NOT EXISTS made (key TEXT PRIMARY KEY, build INTEGER NOT NULL) WITHOUT ROWID",
-)
 
 
 class Store:
@@ -63,24 +40,32 @@ class Store:
         with self.errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
+            connection.text_factory = lambda raw: raw.decode(errors="replace")  # a damaged text is no reason to stop
+            try:
+                self._open(connection, readonly=readonly)
+            except BaseException:
                 connection.close()
+                raise
+            self._connection = connection
+
+    def _open(self, connection: sqlite3.Connection, *, readonly: bool) -> None:
+        version = store_tables.version(connection, self.path)
+        if readonly:
+            if 0 < version < store_tables.VERSION:
                 raise StoreError(
-                    f"{path}: written with store version {version}, this m2l reads {SCHEMA_VERSION}. "
-                    f"Use the m2l that wrote it, or move the file away to begin anew."
-                )
-            if 0 < version < SCHEMA_VERSION and readonly:
-                connection.close()
-                raise StoreError(
-                    f"{path}: written with store version {version}, this m2l reads {SCHEMA_VERSION}. "
+                    f"{self.path}: written with store version {version}, this m2l reads {store_tables.VERSION}. "
                     f"Run `m2l store upgrade`, which keeps every completion."
                 )
-            if not readonly:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
-                _upgrade(connection, version)
-            self._connection = connection
+            return
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        if version < store_tables.VERSION:
+            with _all_or_nothing(connection):
+                version = store_tables.version(connection, self.path)  # another process may have been faster
+                if version == 0:
+                    store_tables.create(connection)
+                elif version < store_tables.VERSION:
+                    store_tables.upgrade(connection, version)
 
     def __enter__(self) -> "Store":
         return self
@@ -105,8 +90,8 @@ class Store:
         keys = list(wanted)
         found: dict[str, Completion] = {}
         for start in range(0, len(keys), BATCH):
-            for key, request, completion, checksum in self._select(keys[start : start + BATCH]):
-                if checksum == _checksum(request, completion) and request == wanted[key].canonical:
+            for key, request, completion, check in self._select(keys[start : start + BATCH]):
+                if check == checksum(request, completion) and request == wanted[key].canonical:
                     found[key] = msgspec.json.decode(completion, type=Completion)
         return found
 
@@ -116,7 +101,7 @@ class Store:
         The first writer wins; only a damaged entry or one that ended in an error is replaced.
         """
         value = msgspec.json.encode(completion, order="sorted")
-        row = (request.key, request.canonical, value, _checksum(request.canonical, value))
+        row = (request.key, request.canonical, value, checksum(request.canonical, value))
         with self.errors():
             self._writable().execute("INSERT OR IGNORE INTO completions VALUES (?, ?, ?, ?)", row)
         standing = self.get([request]).get(request.key)
@@ -142,6 +127,33 @@ class Store:
             yield from rows
             last = rows[-1][0]
 
+    def damage(self) -> Iterator[str]:
+        """Yield what is not as it was written: the keys of entries, rows of other tables, and what SQLite says."""
+        if self._connection is None:
+            return
+        with self.errors():
+            for (found,) in self._connection.execute("PRAGMA integrity_check"):
+                if found != "ok":
+                    yield f"{self.path.name}, {found.splitlines()[-1]}"
+            made = dict(self._connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+            if made != store_tables.CREATE:
+                yield f"{self.path.name}, its schema"
+        for key, request, completion, check in self.entries():
+            if not sound(key, request, completion, check):
+                yield key
+        for table in store_tables.GUARDED:
+            for row in self.rows(f"SELECT * FROM {table}"):
+                if not store_tables.row_sound(table, row):
+                    yield f"{self.path.name}, {table} of {row[0]}"
+
+    def restore(self, rows: Mapping[str, Iterable[Sequence[object]]]) -> None:
+        """Put rows of a damaged store, whole as they are, into this one."""
+        with self.errors(), self.transaction() as connection:
+            for table, listed in rows.items():
+                for row in listed:
+                    marks = ",".join("?" * len(row))
+                    connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)
+
     def drop(self, keys: Iterable[str]) -> None:
         """Forget entries."""
         with self.errors(), self.transaction() as connection:
@@ -155,21 +167,26 @@ class Store:
             self._writable().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writable().execute("VACUUM")
 
+    def lacks(self, keys: Iterable[str]) -> set[str]:
+        """Return the keys that have no entry."""
+        wanted = sorted(keys)
+        return set(wanted) - {
+            row[0] for start in range(0, len(wanted), BATCH) for row in self._select(wanted[start : start + BATCH])
+        }
+
     def requests(self, keys: Iterable[str]) -> dict[str, tuple[Request, Completion]]:
         """Return the requests and completions of some keys, to show a row's way."""
         found = {}
-        for key, request, completion, checksum in self._select(list(keys)):
-            if checksum == _checksum(request, completion):
-                asked = msgspec.json.decode(request, type=_Kept).request
+        for key, request, completion, check in self._select(list(keys)):
+            if check == checksum(request, completion):
+                asked = msgspec.json.decode(request, type=Kept).request
                 found[key] = (asked, msgspec.json.decode(completion, type=Completion))
         return found
 
     def record_run(self, model: str, backend: str, *, calls: int, tokens: int, seconds: float) -> None:
         """Remember what some calls took on this machine, for the estimates of later plans."""
         with self.errors():
-            self._writable().execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (model, backend, calls, tokens, seconds)
-            )
+            store_tables.insert(self._writable(), "runs", (model, backend, calls, tokens, seconds))
 
     def pace(self, model: str, backend: str) -> tuple[float, float] | None:
         """Return (tokens per call, seconds per call) of the last hundred runs, or None before the first."""
@@ -215,13 +232,8 @@ class Store:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Do all that happens inside, or nothing of it; raises StoreError if the store was opened to be read."""
         connection = self._writable()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with _all_or_nothing(connection):
             yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -229,6 +241,8 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as err:
+            if "no such" in str(err) or "file format" in str(err):
+                raise DamagedStoreError(f"{self.path}: damaged, {err}. {store_tables.REPAIR}") from err
             if "full" in str(err) or "disk I/O" in str(err):
                 raise StoreError(
                     f"{self.path}: {err}; all completions up to here are kept. "
@@ -236,45 +250,19 @@ class Store:
                 ) from err
             raise StoreError(f"{self.path}: {err}. See that it can be written and no other program holds it.") from err
         except sqlite3.DatabaseError as err:
-            raise StoreError(f"{self.path}: {err}. Move the file away; the next run makes a new store.") from err
+            raise DamagedStoreError(f"{self.path}: {err}. {store_tables.REPAIR}") from err
+        except UnicodeDecodeError as err:
+            raise DamagedStoreError(f"{self.path}: damaged, its schema is no text. {store_tables.REPAIR}") from err
         except OSError as err:
             raise StoreError(f"{self.path}: {err.strerror}. Check that the folder can be written.") from err
 
 
-class _Kept(msgspec.Struct):
-    request: Request
-
-
-def sound(key: str, request: bytes, completion: bytes, checksum: str) -> bool:
-    """Say whether an entry is what was put: its key is its request's, and the checksum that of both."""
-    return key == digest_bytes(request) and checksum == _checksum(request, completion)
-
-
-def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Make the tables, and bring entries of an older version to the keys of this one; all of it or nothing."""
+@contextmanager
+def _all_or_nothing(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _CREATE:
-            connection.execute(statement)
-        if version == 1:
-            _rekey(connection)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        yield
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-
-
-def _rekey(connection: sqlite3.Connection) -> None:
-    """Version 1 keyed requests without `attempt`, of which all were the first."""
-    rows = connection.execute("SELECT key, request, completion, checksum FROM completions").fetchall()
-    connection.execute("DELETE FROM completions")
-    for key, old, completion, checksum in rows:
-        if sound(key, old, completion, checksum):
-            request = msgspec.json.decode(old, type=_Kept).request
-            row = (request.key, request.canonical, completion, _checksum(request.canonical, completion))
-            connection.execute("INSERT OR IGNORE INTO completions VALUES (?, ?, ?, ?)", row)
-
-
-def _checksum(request: bytes, completion: bytes) -> str:
-    return digest_bytes(request + b"\0" + completion)

@@ -8,32 +8,35 @@ needs any more, and `export` and `load` carry completions to another clone, as t
 import gzip
 import hashlib
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from m2l import build, dvc_lock, slices
-from m2l.errors import BuildError, StoreError
+from m2l import build, dvc_lock, dvc_rwlock, salvage, slices
+from m2l.errors import BuildError, DamagedStoreError, StoreError
 from m2l.ledger import Ledger
 from m2l.pipeline import rounds
-from m2l.process import writing
+from m2l.process import exclusive, writing
 from m2l.records import Completion, Request
 from m2l.spec import Slice
-from m2l.store import Store, sound
+from m2l.store import Store
+from m2l.store_tables import sound
 
 DVC_CACHE = Path("cache/dvc/files/md5")
 PINS = Path("cache/pins.json")
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is not what was written: an entry of the store, an output, or an object of DVC's cache."""
+    """Something that is not what was written: in the store, an output, an object of DVC's cache, or DVC's lock."""
 
-    kind: Literal["store", "output", "cache"]
+    kind: Literal["store", "output", "cache", "lock"]
     what: str
     stage: str = ""
 
@@ -51,10 +54,9 @@ class Garbage(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify(root: Path) -> Iterator[Damage]:
     """Yield all that is damaged: in the store, in the outputs that `dvc.lock` names, and in DVC's cache."""
-    with Store(root / build.STORE, readonly=True) as store:
-        for key, request, completion, checksum in store.entries():
-            if not sound(key, request, completion, checksum):
-                yield Damage(kind="store", what=key)
+    yield from _damaged_store(root / build.STORE)
+    for held in dvc_rwlock.stale(root):
+        yield Damage(kind="lock", what=f"{dvc_rwlock.RWLOCK}, {held}")
     damaged = set()
     for path in sorted((root / DVC_CACHE).glob("*/*")):
         if _md5(path) != (path.parent.name + path.name).removesuffix(".dir"):
@@ -72,24 +74,33 @@ def verify(root: Path) -> Iterator[Damage]:
                 yield Damage(kind="output", what=str(path.relative_to(root)), stage=stage)
 
 
-def repair(root: Path, damage: Sequence[Damage], languages: Iterable[str]) -> Iterator[str]:
+def repair(root: Path, damage: Sequence[Damage], languages: Sequence[str]) -> Iterator[str]:
     """Make again what is damaged and nothing else, and yield what was done.
 
     Damaged entries are dropped and asked for again by the builds that need them; damaged
     outputs are made from the store; damaged objects are dropped and saved anew.
     """
-    entries = [item.what for item in damage if item.kind == "store"]
-    if entries:
+    entries = {item.what for item in damage if item.kind == "store"}
+    if not all(map(_is_key, entries)):
+        with ExitStack() as held:
+            for name in languages:
+                held.enter_context(exclusive(build.lock_path(root, build.TABLES, name), f"build of {name}"))
+            kept = _rescue(root / build.STORE)
+        yield f"store: made anew with the {kept} entries that are whole; what it was is kept as {build.STORE}.damaged"
+    elif entries:
         with Store(root / build.STORE) as store:
             store.drop(entries)
         yield f"store: {len(entries)} damaged entries dropped"
+    if any(item.kind == "lock" for item in damage):
+        dvc_rwlock.release(root)
+        yield f"lock: what no running DVC holds was taken out of {dvc_rwlock.RWLOCK}"
     for item in damage:
         if item.kind == "cache":
             (root / item.what).unlink()
             yield f"cache: {item.what} dropped"
     stages = {item.stage for item in damage if item.kind == "output"}
     for name in languages:
-        needed = bool(entries) and _needs(root, name, set(entries))
+        needed = bool(entries) and _lacks(root, name)
         if needed or f"build@{name}" in stages:
             report = build.build(root, slices.read(root / slices.FOLDER, name))
             yield f"{name}: tables made again, {report.made} calls"
@@ -246,11 +257,42 @@ def walked(piece: Slice, store: Store) -> set[str]:
             return keys
 
 
-def _needs(root: Path, language: str, keys: set[str]) -> bool:
+def _lacks(root: Path, language: str) -> bool:
+    """Say whether the store lacks an entry that a rebuild of a language needs, or does not know which those are."""
     digest = slices.file_digest((root / slices.FOLDER / f"{language}.json").read_bytes())
     with Store(root / build.STORE, readonly=True) as store:
-        found = Ledger(store).roots().get(digest)
-    return found is None or bool(found[1] & keys)
+        needed = Ledger(store).root(digest)
+        return needed is None or bool(store.lacks(set().union(*needed.values())))
+
+
+def _damaged_store(path: Path) -> Iterator[Damage]:
+    try:
+        with Store(path, readonly=True) as store:
+            for what in store.damage():
+                yield Damage(kind="store", what=what)
+    except DamagedStoreError as err:
+        yield Damage(kind="store", what=f"{path.name}, {str(err).split(': ', 1)[1].split('. ')[0]}")
+
+
+def _rescue(path: Path) -> int:
+    """Make a store anew of all that is whole in a damaged one, which is kept beside; return how many entries."""
+    rows = salvage.rows(path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with Store(fresh) as store:
+        store.restore(rows)
+    for suffix in ("", "-wal"):
+        old, kept = path.with_name(path.name + suffix), path.with_name(f"{path.name}.damaged{suffix}")
+        if old.is_file():
+            kept.unlink(missing_ok=True)
+            os.link(old, kept)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    os.replace(fresh, path)
+    return len(rows["completions"])
+
+
+def _is_key(what: str) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", what) is not None
 
 
 def present(root: Path) -> list[str]:

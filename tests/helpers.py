@@ -75,3 +75,24 @@ class Slow(Counting):
             with Path("calls.txt").open("a", encoding="ascii") as file:
                 file.write(requests[index].key + "\n")
             yield index, completion
+
+
+class Stuck(Slow):
+    """The slow engine, whose sixth call takes a minute inside one step that no signal handler comes into."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for index, completion in super().generate(requests):
+            if len(self.requests) == 6:
+                hashlib.pbkdf2_hmac("sha512", b"a", b"b", 100_000_000)
+            yield index, completion
+
+
+class Brief(Counting):
+    """The counting engine, 2 ms a call, which notes each call in a file."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for index, completion in super().generate(requests):
+            time.sleep(0.002)
+            with Path("calls.txt").open("a", encoding="ascii") as file:
+                file.write(requests[index].key + "\n")
+            yield index, completion

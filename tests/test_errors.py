@@ -290,7 +290,7 @@ def test_an_old_store_is_named_and_not_touched(project: Path) -> None:
     done = m2l(project, "plan")
     assert done.returncode == 2
     assert done.stderr == (
-        f"StoreError: {path}: written with store version 7, this m2l reads 2. "
+        f"StoreError: {path}: written with store version 7, this m2l reads 3. "
         "Use the m2l that wrote it, or move the file away to begin anew.\n"
     )
     assert path.read_bytes() == before
