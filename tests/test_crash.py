@@ -22,10 +22,10 @@ from m2l import build, slices
 from m2l.store import Store
 from tests.command import m2l
 from tests.helpers import Brief, compose, run, tree
-from tests.test_dvc import DVC, dvc, environment
+from tests.test_dvc import DVC, SLOW, dvc, environment
 
 PROCESSES, DVCS = 140, 30
-PARAMS = "languages: [eng_Latn]\noverrides: [recipe=starter, recipe.repairs=0, engine=fake, engine._target_=tests.helpers.Brief]\n"
+PARAMS = SLOW.replace("Slow", "Brief")
 
 
 def _build(root: Path) -> None:

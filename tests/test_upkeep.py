@@ -2,16 +2,20 @@
 
 import gzip
 import json
+import os
+import re
 import shutil
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from m2l import build, slices, upkeep
+from m2l import build, dvc_rwlock, slices, upkeep
 from m2l.ledger import Ledger
+from m2l.process import command_of
 from m2l.records import Completion, FinishReason, Request
 from m2l.store import Store
 from m2l.store_tables import sound
@@ -73,6 +77,66 @@ def test_damage_is_named_and_repaired_alone(repository: Path) -> None:
     assert "eng_Latn: tables made again, 1 calls" in done.stdout
     assert tree(repository / "data") == before
     assert m2l(repository, "verify").returncode == 0
+
+
+def test_a_broken_tree_loses_what_it_hit_and_nothing_else(repository: Path) -> None:
+    """A page of the store is overwritten: a build says what to do, and repair makes only the entries of that page."""
+    before = tree(repository / "data")
+    path = repository / build.STORE
+    with Store(path) as store:
+        total = len(store)
+        store.shrink()
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:18])
+    middle = len(data) // 2 // size * size
+    data[middle : middle + size] = bytes(255 for _ in range(size))
+    path.write_bytes(data)
+    done = m2l(repository, "verify")
+    assert done.returncode == 1
+    assert "store: store.sqlite, " in done.stdout
+    done = m2l(repository, "verify", "--repair")
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = int(re.search(r"made anew with the (\d+) entries", done.stdout)[1])  # type: ignore[index]
+    assert total - 8 <= kept < total
+    assert f"eng_Latn: tables made again, {total - kept} calls" in done.stdout
+    assert tree(repository / "data") == before
+    assert (repository / "cache/store.sqlite.damaged").is_file()
+    assert m2l(repository, "verify").returncode == 0
+
+
+@pytest.mark.parametrize("text", ["{", '{"write": {"data/x": {"pid": 1}}, "read": []}', "PID"])
+def test_a_lock_that_a_killed_dvc_left_is_explained_and_let_go(text: str, repository: Path) -> None:
+    """A torn lock, one that is none, and one held by a process that is another program now."""
+    path = repository / dvc_rwlock.RWLOCK
+    held = {"write": {"data/tables/eng_Latn": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}
+    path.write_text(json.dumps(held) if text == "PID" else text)
+    said = m2l(repository, "plan").stdout.splitlines()[-1]
+    assert said.startswith(".dvc/tmp/rwlock: ")
+    assert said.endswith(". DVC may call it busy: run `m2l verify --repair`, which lets go.")
+    assert m2l(repository, "verify").returncode == 1
+    assert m2l(repository, "verify", "--repair").returncode == 0
+    assert m2l(repository, "verify").returncode == 0
+    assert not any(".dvc/tmp" in line for line in m2l(repository, "plan").stdout.splitlines())
+    (repository / "params.yaml").write_text((repository / "params.yaml").read_text() + "# a comment\n")
+    dvc(repository, "repro", "--force")
+
+
+def test_a_lock_of_a_dvc_that_runs_stays(repository: Path) -> None:
+    """What a running DVC holds is not stale."""
+    running = subprocess.Popen(["bash", "-c", "exec -a 'dvc repro' sleep 60"])
+    held = {"write": {}, "read": {"conf": [{"pid": running.pid, "cmd": "dvc repro"}, {"pid": 2**22 - 1, "cmd": "x"}]}}
+    path = repository / dvc_rwlock.RWLOCK
+    path.write_text(json.dumps(held))
+    try:
+        while "dvc" not in command_of(running.pid):
+            time.sleep(0.01)
+        assert dvc_rwlock.stale(repository) == [f"process {2**22 - 1}, which has ended, holds conf"]
+        dvc_rwlock.release(repository)
+        assert json.loads(path.read_text())["read"] == {"conf": held["read"]["conf"][:1]}
+    finally:
+        running.kill()
+        running.wait()
+    assert dvc_rwlock.stale(repository) == [f"process {running.pid}, which has ended, holds conf"]
 
 
 def test_a_flipped_bit_of_any_part_of_an_entry_is_seen() -> None:
