@@ -33,6 +33,8 @@ GROUPS = (*SINGLE, *NAMED, *TARGETS, "engine")
 NAMED_GROUPS = (*NAMED, *TARGETS)
 ALL = "all"
 """Chosen from a named group, this stands for every file of the group."""
+LISTED = "listed_"
+"""Before a number: the shadow's file for the list that the override of this number chooses."""
 
 T = TypeVar("T")
 
@@ -119,7 +121,7 @@ def compose(root: Path, overrides: Sequence[str]) -> spec.Config:
         composition(root, overrides),
         initialize_config_dir(str(folder), version_base="1.3", job_name="m2l"),
     ):
-        composed = hydra_compose("config", overrides=list(overrides))
+        composed = hydra_compose("config", overrides=[_shortened(root, item, overrides) for item in overrides])
     return parse(root, composed, overrides)
 
 
@@ -135,23 +137,48 @@ def shadow(root: Path, overrides: Sequence[str]) -> Iterator[Path]:
                 (folder / entry.name).symlink_to(entry)
         for group in NAMED:
             (folder / group).mkdir()
-            whole, empty = [], []
-            for item in options(root, group):
+            touched = _touched(group, overrides)
+            known = options(root, group)
+            for item in known:
                 path = folder / group / f"{item}.yaml"
-                if _touched(group, item, overrides):
+                if item in touched:
                     path.symlink_to(conf / group / path.name)
-                    whole.append(f"  - /{group}/{item}\n")
                 else:
                     path.write_text(f"# @package {group}.{item}\n{{}}\n", encoding="ascii")
-                    empty.append(f"  {item}: {{}}\n")
-            everything = ["# @package _global_\ndefaults:\n", *whole, "  - _self_\n"]
-            everything += [f"{group}:\n", *empty] if empty else []
-            (folder / group / f"{ALL}.yaml").write_text("".join(everything), encoding="ascii")
+            lists = {ALL: known} | {f"{LISTED}{n}": names for n, names in _lists(root, group, overrides).items()}
+            for name, names in lists.items():
+                whole = [f"  - /{group}/{item}\n" for item in names if item in touched]
+                empty = [f"  {item}: {{}}\n" for item in names if item not in touched]
+                text = ["# @package _global_\ndefaults:\n", *whole, "  - _self_\n"]
+                text += [f"{group}:\n", *empty] if empty else []
+                (folder / group / f"{name}.yaml").write_text("".join(text), encoding="ascii")
         yield folder
 
 
-def _touched(group: str, name: str, overrides: Sequence[str]) -> bool:
-    return any(re.match(rf"[~+]*{group}\.{re.escape(name)}[.=]", item) for item in overrides)
+def _touched(group: str, overrides: Sequence[str]) -> set[str]:
+    """Return the files of a group of which an override names a key."""
+    found = (re.match(rf"[~+]*{group}\.([^.=]+)[.=]", item) for item in overrides)
+    return {match[1] for match in found if match}
+
+
+def _lists(root: Path, group: str, overrides: Sequence[str]) -> dict[int, list[str]]:
+    """Return the overrides, by position, that choose a list of a group's files which are all there."""
+    known = set(options(root, group))
+    lists = {
+        number: [name.strip() for name in item[len(group) + 2 : -1].split(",")]
+        for number, item in enumerate(overrides)
+        if item.startswith(f"{group}=[") and item.endswith("]")
+    }
+    return {
+        number: names for number, names in lists.items() if known.issuperset(names) and len(set(names)) == len(names)
+    }
+
+
+def _shortened(root: Path, item: str, overrides: Sequence[str]) -> str:
+    """Return an override that chooses a list as one that names the shadow's file of that list, which is quicker."""
+    group = item.partition("=")[0]
+    number = list(overrides).index(item)
+    return f"{group}=[{LISTED}{number}]" if group in NAMED and number in _lists(root, group, overrides) else item
 
 
 @contextmanager
@@ -216,7 +243,7 @@ def parse(root: Path, composed: Any, overrides: Sequence[str] = ()) -> spec.Conf
 def _filled(root: Path, group: str, name: str, value: Any, overrides: Sequence[str]) -> Any:
     """Return a named declaration with the content that Hydra was not given."""
     where = f"conf/{group}/{name}.yaml"
-    if _touched(group, name, overrides) or not (root / where).is_file():
+    if name in _touched(group, overrides) or not (root / where).is_file():
         return value
     return declarations.overlay(declarations.read(root / where, where), value)
 

@@ -303,5 +303,6 @@ def test_what_is_no_store_is_named(project: Path) -> None:
     done = m2l(project, "plan")
     assert (done.returncode, done.stderr) == (
         2,
-        f"StoreError: {path}: file is not a database. Move the file away; the next run makes a new store.\n",
+        f"DamagedStoreError: {path}: file is not a database. "
+        "Run `m2l verify --repair`, which keeps all that can be read.\n",
     )

@@ -1,0 +1,1 @@
+"""Benchmarks; each prints what docs/benchmarks.md holds."""
