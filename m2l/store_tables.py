@@ -81,7 +81,7 @@ def version(connection: sqlite3.Connection, path: object) -> int:
     """
     said = connection.execute("PRAGMA user_version").fetchone()[0]
     mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    if mark and mark != _MARK | said:
+    if mark and mark != _MARK + said:
         raise DamagedStoreError(f"{path}: damaged, its header names two versions. {REPAIR}")
     if said > VERSION:
         raise StoreError(
@@ -122,4 +122,4 @@ def upgrade(connection: sqlite3.Connection, old: int) -> None:
 
 def _sign(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version={VERSION}")
-    connection.execute(f"PRAGMA application_id={_MARK | VERSION}")
+    connection.execute(f"PRAGMA application_id={_MARK + VERSION}")
