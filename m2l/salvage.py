@@ -84,6 +84,8 @@ def _cell(page: bytes, at: int, pages: dict[int, bytes], *, is_table: bool) -> t
 def _payload(page: bytes, at: int, size: int, pages: dict[int, bytes], *, is_table: bool) -> bytes:
     """Return the bytes of a cell, those on overflow pages too; raises KeyError or IndexError where the chain breaks."""
     usable = len(page)
+    if size > len(pages) * usable:
+        raise IndexError(size)
     least = (usable - 12) * 32 // 255 - 23
     most = usable - 35 if is_table else (usable - 12) * 64 // 255 - 23
     if size <= most:

@@ -125,6 +125,8 @@ class Store:
             if not rows:
                 return
             yield from rows
+            if not (isinstance(rows[-1][0], str) and rows[-1][0] > last):
+                raise DamagedStoreError(f"{self.path}: damaged, its keys are out of order. {store_tables.REPAIR}")
             last = rows[-1][0]
 
     def damage(self) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import random
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def small(path: Path) -> None:
         connection.execute("DROP TABLE t")
     connection.close()
     with Store(path) as store:
-        asked = [request(text) for text in ("short", "ভাষা " * 30, "語" * 300)]
+        asked = [request(text) for text in ("short", "ভাষা " * 40)]
         for one in asked:
             store.put(one, answer(f"answer to {one.prompt!s}"))
         store.record_run("m", "b", calls=3, tokens=30, seconds=1.5)
@@ -61,6 +62,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Content]:
     return path.read_bytes(), content(path)
 
 
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: every bit is a file that is written."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
 def flips(data: bytes, part: int) -> Iterator[tuple[int, bytes]]:
     """Each bit of all bytes that a part of the tests looks at, flipped."""
     for bit in range(part, 8 * len(data), PARTS):
@@ -70,10 +79,10 @@ def flips(data: bytes, part: int) -> Iterator[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_flipped_bit_is_seen_or_changes_nothing(part: int, whole: tuple[bytes, Content], tmp_path: Path) -> None:
+def test_every_flipped_bit_is_seen_or_changes_nothing(part: int, whole: tuple[bytes, Content], memory: Path) -> None:
     """Over all bits of a store: damage is named unless every row reads as before, and salvage loses one row at most."""
     data, rows = whole
-    path = tmp_path / "s.sqlite"
+    path = memory / "s.sqlite"
     total = sum(map(len, rows.values()))
     noticed = 0
     for bit, flipped in flips(data, part):
@@ -89,8 +98,8 @@ def test_every_flipped_bit_is_seen_or_changes_nothing(part: int, whole: tuple[by
             assert content(path) == rows, f"bit {bit} of byte {bit // 8} was not seen"
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-    assert total == 9
-    assert noticed > len(data)
+    assert total == 7
+    assert noticed > len(data) // 2
 
 
 def test_what_is_whole_is_kept_and_the_rest_made_anew(tmp_path: Path) -> None:
@@ -124,7 +133,7 @@ def test_a_torn_file_gives_what_it_has(share: float, tmp_path: Path) -> None:
     path.write_bytes(data[: int(len(data) * share)])
     assert seen(path)
     kept = upkeep._rescue(path)
-    assert 1000 * share * 0.6 < kept < 1000
+    assert 1000 * share - 100 < kept < 1000
     with Store(path, readonly=True) as store:
         assert len(store) == kept
 
@@ -159,7 +168,7 @@ def test_a_store_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DamagedStoreError, match=r"s\.sqlite: .*Run `m2l verify --repair`, which keeps all"):
         Store(path)
-    assert upkeep._rescue(path) == 3
+    assert upkeep._rescue(path) == 2
 
 
 def _by_prompt(store: Store) -> dict[str, Completion]:
