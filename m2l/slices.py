@@ -26,6 +26,7 @@ from m2l.spec import (
     Quarantined,
     Seed,
     Slice,
+    Target,
     TurnForm,
     VariationForm,
 )
@@ -36,8 +37,8 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "engine", "ledger.py", "lineage.py", "models.py",
-    "plan.py", "process.py", "progress.py", "store.py", "sweep.py", "upkeep.py", "why.py",
+    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "engine", "gguf.py", "ledger.py", "lineage.py",
+    "machine.py", "models.py", "plan.py", "process.py", "progress.py", "store.py", "sweep.py", "upkeep.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
@@ -137,8 +138,8 @@ def _decode(path: Path, kind: type[T], name: str) -> T:
         raise BuildError(f"{path}: {err}. Run `dvc repro -f compose`.") from err
 
 
-def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIdentity, dict[str, float]]:
-    """Return the model's identity, and for each language how many times English's tokens its text takes."""
+def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIdentity, Target, dict[str, float]]:
+    """Return the model's identity, the engine's settings, and by language how many times English's tokens it takes."""
     reference = config.load_named(root, "language", ENGLISH, Language).sample
     samples = {name: language.sample for name, language in conf.language.items()}
     if engine.local:
@@ -146,6 +147,7 @@ def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIden
         content = f"sha256:{known.sha256}"
         sizes = {text: known.tokens[digest(text)] for text in {reference, *samples.values()}}
         template = known.chat_template
+        settings = engine.resolved(conf.engine, known.n_ctx_train)
         if conf.frame.kind == "chat" and template is None:
             raise ConfigError(
                 f"conf/model/{conf.model.name}.yaml: the GGUF has no chat template, but the frame is a chat. "
@@ -154,9 +156,10 @@ def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIden
     else:
         content = engine.content(conf.model.name, conf.engine)
         sizes = {text: len(text.encode()) for text in {reference, *samples.values()}}
-        template = None
-    identity = ModelIdentity(name=conf.model.name, content=content, chat_template=template, backend=engine.backend())
-    return identity, {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
+        template, settings = None, conf.engine
+    backend = engine.backend_of(conf.engine)
+    identity = ModelIdentity(name=conf.model.name, content=content, chat_template=template, backend=backend)
+    return identity, settings, {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
 
 
 def read_seeds(root: Path, conf: Config) -> Found:
@@ -204,7 +207,7 @@ class Maker:
         references.check(root, conf)
         self.root, self.conf, self.code = root, conf, code_digest()
         engine = config.load_class(conf.engine, Engine, where="conf/engine")
-        self.identity, self._factors = _identify(root, conf, engine)
+        self.identity, self._engine, self._factors = _identify(root, conf, engine)
         self._operator = {
             name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
         }
@@ -256,7 +259,7 @@ class Maker:
             frame=conf.frame,
             model=conf.model,
             identity=self.identity,
-            engine=conf.engine,
+            engine=self._engine,
             sampling=msgspec.structs.replace(sampling, dry_allowed_length=round(sampling.dry_allowed_length * factor)),
             max_tokens=MaxTokens(
                 **{step: math.ceil(getattr(recipe.max_tokens, step) * factor) for step in MaxTokens.__struct_fields__}
