@@ -21,6 +21,7 @@ from m2l.spec import (
     Language,
     LanguageFacts,
     MaxTokens,
+    Model,
     ModelIdentity,
     OperatorForm,
     Quarantined,
@@ -138,28 +139,39 @@ def _decode(path: Path, kind: type[T], name: str) -> T:
         raise BuildError(f"{path}: {err}. Run `dvc repro -f compose`.") from err
 
 
-def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIdentity, Target, dict[str, float]]:
-    """Return the model's identity, the engine's settings, and by language how many times English's tokens it takes."""
-    reference = config.load_named(root, "language", ENGLISH, Language).sample
-    samples = {name: language.sample for name, language in conf.language.items()}
+def identify(root: Path, conf: Config, model: Model, *, chat: bool) -> tuple[ModelIdentity, Target]:
+    """Return the identity of a model on the chosen engine, and the engine's settings for it.
+
+    Raises ModelError if the engine needs the model's file and it is not there, and
+    ConfigError if it is to chat and cannot.
+    """
+    engine = config.load_class(conf.engine, Engine, where="conf/engine")
     if engine.local:
-        known = models.inspected(root, conf.model, sorted({reference, *samples.values()}))
-        content = f"sha256:{known.sha256}"
-        sizes = {text: known.tokens[digest(text)] for text in {reference, *samples.values()}}
-        template = known.chat_template
-        settings = engine.resolved(conf.engine, known.n_ctx_train)
-        if conf.frame.kind == "chat" and template is None:
+        known = models.inspected(root, model, [])
+        content, template, n_ctx_train = f"sha256:{known.sha256}", known.chat_template, known.n_ctx_train
+        if chat and template is None:
             raise ConfigError(
-                f"conf/model/{conf.model.name}.yaml: the GGUF has no chat template, but the frame is a chat. "
+                f"conf/model/{model.name}.yaml: the GGUF has no chat template, but the frame is a chat. "
                 f"Use frame=completion."
             )
     else:
-        content = engine.content(conf.model.name, conf.engine)
-        sizes = {text: len(text.encode()) for text in {reference, *samples.values()}}
-        template, settings = None, conf.engine
+        content, template, n_ctx_train = engine.content(model.name, conf.engine), None, 0
+    settings = engine.resolved(conf.engine, n_ctx_train)
     backend = engine.backend_of(conf.engine)
-    identity = ModelIdentity(name=conf.model.name, content=content, chat_template=template, backend=backend)
-    return identity, settings, {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
+    return ModelIdentity(name=model.name, content=content, chat_template=template, backend=backend), settings
+
+
+def _fertility(root: Path, conf: Config) -> dict[str, float]:
+    """Return by language how many times English's tokens its text takes, in the model's own tokenizer if it is here."""
+    reference = config.load_named(root, "language", ENGLISH, Language).sample
+    samples = {name: language.sample for name, language in conf.language.items()}
+    texts = sorted({reference, *samples.values()})
+    if config.load_class(conf.engine, Engine, where="conf/engine").local:
+        known = models.inspected(root, conf.model, texts)
+        sizes = {text: known.tokens[digest(text)] for text in texts}
+    else:
+        sizes = {text: len(text.encode()) for text in texts}
+    return {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
 
 
 def read_seeds(root: Path, conf: Config) -> Found:
@@ -206,8 +218,8 @@ class Maker:
     def __init__(self, root: Path, conf: Config) -> None:
         references.check(root, conf)
         self.root, self.conf, self.code = root, conf, code_digest()
-        engine = config.load_class(conf.engine, Engine, where="conf/engine")
-        self.identity, self._engine, self._factors = _identify(root, conf, engine)
+        self.identity, self._engine = identify(root, conf, conf.model, chat=conf.frame.kind == "chat")
+        self._factors = _fertility(root, conf)
         self._operator = {
             name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
         }

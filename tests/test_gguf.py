@@ -80,7 +80,7 @@ def test_a_length_that_cannot_be_is_damage(tmp_path: Path) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_it_says_what_llama_says(path: Path) -> None:
-    """Architecture, context and chat template are those that llama.cpp reads, and the parameters those that it counts."""
+    """Architecture, context, chat template, layers and parameters are those that llama.cpp finds."""
     import llama_cpp
 
     from m2l.engine.llama import inspect

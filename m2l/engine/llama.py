@@ -17,6 +17,7 @@ import msgspec
 from llama_cpp import _ggml
 
 from m2l import gguf
+from m2l.engine import samplers
 from m2l.engine.base import Engine, ModelFile
 from m2l.engine.samplers import Sampler
 from m2l.engine.scheduler import Counts, Job, Scheduler
@@ -183,7 +184,8 @@ class _LlamaDecoder:
         self._eos = self.piece_text(llama_cpp.llama_vocab_eos(self._vocab))
 
     def begin(self, requests: Sequence[Request], prompts: dict[int, list[int]]) -> None:
-        """Take the requests that come next, and the tokens of their prompts, by index."""
+        """Take the requests that come next, and the tokens of their prompts, by index; raises EngineError."""
+        samplers.check(requests, self._vocab)
         self._requests, self._prompts = requests, prompts
 
     def tokens_of(self, request: Request) -> list[int]:
@@ -223,8 +225,8 @@ class _LlamaDecoder:
         for row in range(len(tokens)):
             self._batch.logits[row] = 1
         self._decode()
-        context, samplers = self._context, self._samplers
-        return [samplers[job].sample(context, row) for row, job in enumerate(jobs)]
+        context, chosen_by = self._context, self._samplers
+        return [chosen_by[job].sample(context, row) for row, job in enumerate(jobs)]
 
     def is_end(self, token: int) -> bool:
         """See `Decoder`."""

@@ -21,8 +21,7 @@ _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32
 class Sampler:
     """Chooses the tokens of one answer, seeded from the content of its request.
 
-    `sample` chooses by the row of a batch. Raises EngineError for a grammar that does not
-    parse, or a bias on a token that there is not.
+    `sample` chooses by the row of a batch; `check` comes first, as here nothing fails.
     """
 
     def __init__(self, request: Request, prompt: Sequence[int], vocab: Any) -> None:
@@ -31,9 +30,6 @@ class Sampler:
         if request.grammar is not None:
             self._n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
             self._grammar = llama_cpp.llama_sampler_init_grammar(vocab, gbnf(request.grammar).encode(), b"root")
-            if not self._grammar:
-                llama_cpp.llama_sampler_free(self._chain)
-                raise EngineError("the grammar of a request does not parse. Correct it.")
             self.sample = self._by_grammar
 
     def free(self) -> None:
@@ -68,6 +64,22 @@ class Sampler:
         for sampler in samplers:
             llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
         return int(array.data[max(0, array.selected)].id)
+
+
+def check(requests: Sequence[Request], vocab: Any) -> None:
+    """Raise EngineError for a grammar that does not parse, or a bias on a token that the vocabulary does not have."""
+    for grammar in {gbnf(request.grammar) for request in requests if request.grammar is not None}:
+        link = llama_cpp.llama_sampler_init_grammar(vocab, grammar.encode(), b"root")
+        if not link:
+            raise EngineError("the grammar of a request does not parse. Correct it.")
+        llama_cpp.llama_sampler_free(link)
+    n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
+    for entry in {entry for request in requests for entry in request.sampling.logit_bias}:
+        if entry.token >= n_vocab:
+            raise EngineError(
+                f"model.sampling.logit_bias: the vocabulary has no token {entry.token}, only 0 to {n_vocab - 1}. "
+                f"`m2l model inspect --text` says the ids of a text."
+            )
 
 
 def gbnf(grammar: str | JsonSchema) -> str:
@@ -119,12 +131,6 @@ def _dry(params: SamplingParams, prompt: Sequence[int], vocab: Any) -> Any:
 
 
 def _bias(bias: Sequence[TokenBias], n_vocab: int) -> Any:
-    unknown = [entry.token for entry in bias if entry.token >= n_vocab]
-    if unknown:
-        raise EngineError(
-            f"model.sampling.logit_bias: the vocabulary has no token {unknown[0]}, only 0 to {n_vocab - 1}. "
-            f"`m2l model inspect --text` says the ids of a text."
-        )
     entries = (llama_cpp.llama_logit_bias * len(bias))(
         *(llama_cpp.llama_logit_bias(entry.token, entry.bias) for entry in bias)
     )
