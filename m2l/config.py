@@ -89,6 +89,26 @@ def load_named(root: Path, group: str, name: str, kind: type[T]) -> T:
     return _convert(declarations.read(path, where), kind, where)
 
 
+class Declared(spec.Spec, frozen=True):
+    """A model as its file declares it, and the frame that it chooses."""
+
+    model: spec.Model
+    frame: str
+
+
+def load_model(root: Path, name: str) -> Declared:
+    """Read one file of `conf/model` as it stands, without composing; raises ConfigError."""
+    where = f"conf/model/{name}.yaml"
+    if not (root / where).is_file():
+        raise ConfigError(unknown("conf", "model", name, options(root, "model")))
+    raw = declarations.read(root / where, where)
+    raw = raw if isinstance(raw, dict) else {}
+    chosen = [item["override /frame"] for item in raw.get("defaults", []) if "override /frame" in item]
+    if not chosen:
+        raise ConfigError(f"{where}: it chooses no frame. Begin it like the other files of conf/model.")
+    return Declared(model=_convert(raw.get("model"), spec.Model, where), frame=str(chosen[0]))
+
+
 def effective_overrides(params: Params, overrides: Sequence[str]) -> list[str]:
     """Return the overrides of `params.yaml` followed by those of the command line.
 

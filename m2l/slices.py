@@ -38,8 +38,9 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "engine", "gguf.py", "ledger.py", "lineage.py",
-    "machine.py", "models.py", "plan.py", "process.py", "progress.py", "store.py", "sweep.py", "upkeep.py", "why.py",
+    "__main__.py", "audit.py", "catalogue.py", "changes.py", "cli.py", "diff.py", "download.py", "engine", "gguf.py",
+    "ledger.py", "lineage.py", "machine.py", "models.py", "plan.py", "process.py", "progress.py", "store.py",
+    "sweep.py", "upkeep.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
@@ -71,7 +72,7 @@ def resolve(root: Path, conf: Config) -> Composed:
         code=maker.code,
         recipe=conf.recipe.name,
         languages={name: language.facts for name, language in sorted(conf.language.items())},
-        model=conf.model,
+        model=conf.model.bare,
         identity=maker.identity,
         quota=conf.recipe.quota,
         quarantined=tuple(found.quarantined.get("", ())),
@@ -269,7 +270,7 @@ class Maker:
             },
             others=self._others(name, used),
             frame=conf.frame,
-            model=conf.model,
+            model=conf.model.bare,
             identity=self.identity,
             engine=self._engine,
             sampling=msgspec.structs.replace(sampling, dry_allowed_length=round(sampling.dry_allowed_length * factor)),

