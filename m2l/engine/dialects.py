@@ -9,6 +9,9 @@ from m2l.records import JsonSchema, Request, SamplingParams
 
 Body = dict[str, Any]
 
+_NO_BREAKER = "\ue000"
+"""Where a repeated sequence may be broken: at a character that no text has, as the server wants at least one."""
+
 
 def body(request: Request, model: str, api: str) -> Body:
     """Return the body of a call; raises EngineError for a grammar that such a server does not know.
@@ -61,15 +64,19 @@ def _vllm(sampling: SamplingParams) -> Body:
 
 
 def _llama_server(sampling: SamplingParams) -> Body:
-    return {
+    known = {
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,
         "repeat_penalty": sampling.repeat_penalty,
         "repeat_last_n": sampling.repeat_last_n,
+    }
+    if sampling.dry_multiplier <= 0:
+        return known
+    return known | {
         "dry_multiplier": sampling.dry_multiplier,
         "dry_base": sampling.dry_base,
         "dry_allowed_length": sampling.dry_allowed_length,
-        "dry_sequence_breakers": [],
+        "dry_sequence_breakers": [_NO_BREAKER],
     }
 
 

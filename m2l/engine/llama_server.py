@@ -69,7 +69,10 @@ class LlamaServer(OpenAI):
         """See `Engine`: the version that the program says of itself, as other versions may write other texts."""
         program = find(str(target.get("binary", "")))
         done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith("version:")]
+        said = (done.stderr + done.stdout).strip().splitlines() or ["it said nothing"]
+        if done.returncode:
+            raise ConfigError(f"conf/engine/llama_server.yaml: {program} does not run ({said[-1]}). Install it anew.")
+        lines = [line for line in said if line.startswith("version:")]
         return f"{cls.backend()}, {lines[0] if lines else 'version not said'}"
 
     @classmethod

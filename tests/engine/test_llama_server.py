@@ -120,6 +120,16 @@ def test_no_program_is_one_line() -> None:
     )
 
 
+def test_a_program_that_does_not_run_is_one_line(tmp_path: Path) -> None:
+    """What it said last is the reason."""
+    path = tmp_path / "broken"
+    path.write_text("#!/bin/sh\necho no library >&2\nexit 127\n")
+    path.chmod(0o755)
+    with pytest.raises(ConfigError) as error:
+        LlamaServer.backend_of({"binary": str(path)})
+    assert str(error.value) == (f"conf/engine/llama_server.yaml: {path} does not run (no library). Install it anew.")
+
+
 def test_a_server_that_ends_at_its_start_is_one_line(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last line that it wrote is the reason."""
     monkeypatch.setenv("STUB", "broken")
