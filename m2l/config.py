@@ -28,8 +28,11 @@ NAMED: dict[str, type[spec.Spec]] = {
     "operator": spec.Operator,
     "variation": spec.Variation,
 }
+OPTIONAL: dict[str, type[spec.Spec]] = {"judge": spec.JudgeSpec}
+"""Groups of which nothing need be chosen."""
+
 TARGETS = ("seed_source", "filter", "exporter")
-GROUPS = (*SINGLE, *NAMED, *TARGETS, "engine")
+GROUPS = (*SINGLE, *NAMED, *TARGETS, *OPTIONAL, "engine")
 NAMED_GROUPS = (*NAMED, *TARGETS)
 ALL = "all"
 """Chosen from a named group, this stands for every file of the group."""
@@ -211,12 +214,15 @@ def parse(root: Path, composed: Any, overrides: Sequence[str] = ()) -> spec.Conf
         raise ConfigError(unknown("conf/config.yaml", "config group", str(group), list(GROUPS)))
     values: dict[str, Any] = {}
     for group in GROUPS:
+        if not raw.get(group) and group in OPTIONAL:
+            continue
         if not raw.get(group):
             raise ConfigError(f"conf/config.yaml: nothing chosen for {group!r}. Choose one of conf/{group}.")
         where = f"conf/{group}"
-        if group in SINGLE:
+        if group in SINGLE or group in OPTIONAL:
+            kind = (SINGLE | OPTIONAL)[group]
             file = f"{where}/{raw[group]['name']}.yaml" if isinstance(raw[group].get("name"), str) else where
-            values[group] = _convert(raw[group], SINGLE[group], file + _overridden(group, overrides))
+            values[group] = _convert(raw[group], kind, file + _overridden(group, overrides))
         elif group in NAMED:
             values[group] = {
                 name: _convert(

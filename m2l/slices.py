@@ -17,7 +17,9 @@ from m2l.seed_sources.base import Found, SeedSource, Wanted
 from m2l.spec import (
     ENGLISH,
     Config,
+    CriterionForm,
     DatasetSpec,
+    JudgeForm,
     Language,
     LanguageFacts,
     MaxTokens,
@@ -221,6 +223,7 @@ class Maker:
         self.root, self.conf, self.code = root, conf, code_digest()
         self.identity, self._engine = identify(root, conf, conf.model, chat=conf.frame.kind == "chat")
         self._factors = _fertility(root, conf)
+        self._judged_by = self._judge_model()
         self._operator = {
             name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
         }
@@ -287,6 +290,47 @@ class Maker:
             examples=examples,
             quarantined=tuple(found.quarantined.get(name, ())),
             filter=conf.filter,
+            judge=self._judge(name),
+        )
+
+    def _judge_model(self) -> tuple[Model, ModelIdentity, Target, bool] | None:
+        """Return the judge's model, what it is, the engine that it is asked on, and whether it chats."""
+        judge, conf = self.conf.judge, self.conf
+        if judge is None:
+            return None
+        if judge.model is None:
+            model, chat = conf.model, conf.frame.kind == "chat"
+        else:
+            declared = config.load_model(self.root, judge.model)
+            model, chat = declared.model, declared.frame == "chat"
+        on = msgspec.structs.replace(conf, engine=conf.engine | judge.engine)
+        identity, engine = identify(self.root, on, model, chat=chat)
+        return model.bare, identity, engine, chat
+
+    def _judge(self, name: str) -> JudgeForm | None:
+        """Return the judge in the form that serves a language."""
+        judge = self.conf.judge
+        if judge is None or self._judged_by is None:
+            return None
+        where = f"conf/judge/{judge.name}.yaml"
+        model, identity, engine, chat = self._judged_by
+        return JudgeForm(
+            name=judge.name,
+            kinds=judge.kinds,
+            scale=judge.scale,
+            max_tokens=judge.max_tokens,
+            sampling=judge.sampling,
+            rubric=_text(judge.rubric, name, f"{where}: rubric"),
+            criteria=tuple(
+                CriterionForm(name=criterion.name, text=_text(criterion.text, name, f"{where}: {criterion.name}"))
+                for criterion in judge.criteria
+            ),
+            shots=() if chat else judge.shots.get(name, judge.shots.get(ENGLISH, ())),
+            template=judge.chat if chat else judge.completion,
+            chat=chat,
+            model=model,
+            identity=identity,
+            engine=engine,
         )
 
     def _others(self, name: str, seeds: Sequence[Seed]) -> dict[str, LanguageFacts]:
@@ -301,6 +345,13 @@ class Maker:
             else:
                 self._facts[code] = config.load_named(self.root, "language", code, Language).facts
         return {code: self._facts[code] for code in sorted(codes)}
+
+
+def _text(forms: dict[str, str], language: str, where: str) -> str:
+    """Return the form of a plain text that serves a language: its own, or the English one."""
+    if language not in forms and ENGLISH not in forms:
+        raise ConfigError(f"{where} has no form in {language} or {ENGLISH}. Add one.")
+    return forms.get(language, forms.get(ENGLISH, "")).strip()
 
 
 def _form(forms: dict[str, str], language: str, where: str) -> str:

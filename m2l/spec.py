@@ -306,6 +306,43 @@ class Recipe(Spec, frozen=True):
         return self.seeds_of_task.get(task, self.seeds_per_task)
 
 
+class Criterion(Spec, frozen=True):
+    """A point that a judge gives a mark for, by the name of it in its answer; what is asked, by language."""
+
+    name: str
+    text: dict[str, str]
+
+
+class JudgeShot(Spec, frozen=True):
+    """A worked example for a judge: a conversation, user and assistant in alternation, and its marks by criterion."""
+
+    turns: tuple[str, ...]
+    marks: dict[str, int]
+
+
+class JudgeSpec(Spec, frozen=True):
+    """An LLM judge, `conf/judge/<name>.yaml`.
+
+    `model` is a name of `conf/model`, or null for the one that writes; `engine` are keys
+    laid over those of the engine. `chat` and `completion` are the templates for models of
+    either kind, `scale` the marks that there are, the worst first. What is by language has
+    an English form at least.
+    """
+
+    name: str
+    model: str | None
+    engine: Target
+    kinds: tuple[Literal["evolved", "conversation"], ...]
+    scale: tuple[int, ...]
+    max_tokens: Positive
+    sampling: SamplingParams
+    rubric: dict[str, str]
+    criteria: tuple[Criterion, ...]
+    shots: dict[str, tuple[JudgeShot, ...]]
+    chat: str
+    completion: str
+
+
 class Config(Spec, frozen=True):
     """The whole of `conf/` after composition."""
 
@@ -320,6 +357,7 @@ class Config(Spec, frozen=True):
     seed_source: dict[str, Target]
     filter: dict[str, Target]
     exporter: dict[str, Target]
+    judge: JudgeSpec | None = None
 
 
 class Seed(Spec, frozen=True):
@@ -382,7 +420,32 @@ class ModelIdentity(Spec, frozen=True):
     backend: str
 
 
-class Slice(Spec, frozen=True):
+class CriterionForm(Spec, frozen=True):
+    """A criterion in the form that serves one language."""
+
+    name: str
+    text: str
+
+
+class JudgeForm(Spec, frozen=True):
+    """A judge in the form that serves one language, with the model and the engine that it is asked on."""
+
+    name: str
+    kinds: tuple[Literal["evolved", "conversation"], ...]
+    scale: tuple[int, ...]
+    max_tokens: int
+    sampling: SamplingParams
+    rubric: str
+    criteria: tuple[CriterionForm, ...]
+    shots: tuple[JudgeShot, ...]
+    template: str
+    chat: bool
+    model: Model
+    identity: ModelIdentity
+    engine: Target
+
+
+class Slice(Spec, frozen=True, omit_defaults=True):
     """One language's share of a recipe, fully resolved: all that `build` reads.
 
     `others` are the languages that a turn may be in beside the slice's own;
@@ -410,6 +473,7 @@ class Slice(Spec, frozen=True):
     examples: tuple[Seed, ...]
     quarantined: tuple[Quarantined, ...]
     filter: dict[str, Target]
+    judge: JudgeForm | None = None
 
 
 class DatasetSpec(Spec, frozen=True):
