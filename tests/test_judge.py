@@ -279,7 +279,7 @@ def test_the_default_model_judges_in_form(project: Path) -> None:
     if (ROOT / "cache/model_lock.json").is_file():
         shutil.copy(ROOT / "cache/model_lock.json", project / "cache/model_lock.json")
     made = piece(
-        project, JUDGE, "engine=llama", "engine.n_slots=8", "engine.n_ctx=1536", "task=[general]",
+        project, JUDGE, "engine=llama", "engine.n_slots=8", "engine.n_ctx=1536", "engine.n_threads=1", "task=[general]",
         "recipe.seeds_per_task=1",
     )  # fmt: skip
     report = build.build(project, made)
