@@ -9,7 +9,7 @@ from statistics import mean
 import polars as pl
 import pytest
 
-from m2l import build, judging, plan, slices
+from m2l import build, config, judging, plan, slices
 from m2l.records import Completion, FinishReason, JsonSchema, Request, Turn
 from m2l.store import Store
 from tests.command import m2l
@@ -31,6 +31,15 @@ def asked(requests: Sequence[Request]) -> list[Request]:
 def marks(project: Path) -> pl.DataFrame:
     """Return the table of marks."""
     return pl.read_parquet(project / TABLES / "judged.parquet")
+
+
+@pytest.mark.parametrize("name", config.options(ROOT, "judge"))
+@pytest.mark.parametrize("model", ["gemma3_270m", "smollm2_135m"])
+def test_a_shipped_judge_renders_for_both_kinds_of_model(name: str, model: str) -> None:
+    """Composing renders a request of it in every language, or raises; its file bears its name."""
+    found = slices.compose(ROOT, ["engine=fake", "language=[all]", f"judge={name}", f"model={model}", "recipe=starter"])
+    assert len(found.slices) == len(config.options(ROOT, "language"))
+    assert {made.judge.name for made in found.slices.values() if made.judge} == {name}
 
 
 def test_without_one_no_slice_says_a_word_of_it(project: Path) -> None:
