@@ -42,6 +42,8 @@ def check(root: Path) -> Iterator[str]:
         _try(problems, partial(config.compose, root, [f"recipe={recipe}"]))
     for model in config.options(root, "model"):
         _try(problems, partial(config.compose, root, [*overrides, f"model={model}"]))
+    for judge in config.options(root, "judge"):
+        _try(problems, partial(config.compose, root, [*overrides, f"judge={judge}"]))
     for engine in config.options(root, "engine"):
         _try(problems, partial(_engine, root, [*overrides, f"engine={engine}"]))
     pieces: list[Slice] = []
@@ -74,7 +76,8 @@ def everything(root: Path, languages: str = config.ALL) -> Config:
     """Return a configuration of all that `conf/` declares, on the fake engine; raises ConfigError."""
     named = [f"{group}=[{languages if group == 'language' else config.ALL}]" for group in config.NAMED]
     targets = [f"{group}=[{','.join(config.options(root, group))}]" for group in ("filter", "exporter")]
-    return config.compose(root, [*named, *targets, "engine=fake"])
+    judge = [f"judge={name}" for name in config.options(root, "judge")[:1]]
+    return config.compose(root, [*named, *targets, *judge, "engine=fake"])
 
 
 def check_languages(root: Path, names: list[str]) -> Iterator[str]:

@@ -81,6 +81,8 @@ class Runner:
         self.piece, self.root, self.store, self.progress = piece, root, store, progress
         self.engine = engine
         self.keys: dict[str, set[str]] = defaultdict(set)
+        self._given = engine is not None
+        self._model = ""
         self.made: list[str] = []
         self.reused = self.tokens = 0
         self.seconds = 0.0
@@ -96,7 +98,7 @@ class Runner:
         known = standing(self.store, list(unique.values()), self.piece)
         missing = [request for key, request in unique.items() if key not in known]
         self.reused += len(unique) - len(missing)
-        engine = self._engine().describe() if missing else None
+        engine = self._engine(missing[0]).describe() if missing else None
         self.progress.start(asked.name, len(unique), len(unique) - len(missing), engine)
         while missing:
             known |= self._share(missing)
@@ -125,7 +127,7 @@ class Runner:
     def _generate(self, missing: Sequence[Request]) -> dict[str, Completion]:
         written: dict[str, Completion] = {}
         start = renewed = time.monotonic()
-        for index, completion in self._engine().generate(missing):
+        for index, completion in self._engine(missing[0]).generate(missing):
             key = missing[index].key
             written[key] = self.store.put(missing[index], completion)
             self.made.append(key)
@@ -139,16 +141,26 @@ class Runner:
         if len(written) != len(missing):
             raise BuildError(f"{self.piece.language_code}: the engine answered {len(written)} of {len(missing)} calls.")
         self.store.record_run(
-            self.piece.identity.content, self.piece.identity.backend, calls=len(missing),
+            missing[0].model, missing[0].backend, calls=len(missing),
             tokens=sum(completion.completion_tokens for completion in written.values()), seconds=seconds,
         )  # fmt: skip
         return written
 
-    def _engine(self) -> Engine:
-        if self.engine is None:
-            self.engine = open_engine(self.root, self.piece)
+    def _engine(self, request: Request) -> Engine:
+        """Return the engine for the model that a request is for; the one before is closed, as memory holds one."""
+        if self.engine is None or (not self._given and self._model != request.model):
+            self._owned.close()
+            self.engine, self._model = open_engine(self.root, asked_of(self.piece, request)), request.model
             self._owned.callback(self.engine.close)
         return self.engine
+
+
+def asked_of(piece: Slice, request: Request) -> Slice:
+    """Return the slice with the judge's model and engine in place of the writer's, if a request is for that one."""
+    judge = piece.judge
+    if judge is None or request.model == piece.identity.content:
+        return piece
+    return msgspec.structs.replace(piece, model=judge.model, identity=judge.identity, engine=judge.engine)
 
 
 def open_engine(root: Path, piece: Slice) -> Engine:
@@ -170,16 +182,18 @@ def standing(store: Store, requests: Sequence[Request], piece: Slice) -> dict[st
 
     An answer that overflowed the context holds only while the context is no larger.
     """
-    n_ctx = int(piece.engine.get("n_ctx", 0))
     found = store.get(requests)
     return {
         request.key: completion
         for request in requests
         if (completion := found.get(request.key)) is not None
-        and (
-            completion.finish_reason is not FinishReason.ERROR or completion.prompt_tokens + request.max_tokens > n_ctx
-        )
+        and (completion.finish_reason is not FinishReason.ERROR or _overflows(piece, request, completion))
     }
+
+
+def _overflows(piece: Slice, request: Request, completion: Completion) -> bool:
+    n_ctx = int(asked_of(piece, request).engine.get("n_ctx") or 0)
+    return completion.prompt_tokens + request.max_tokens > n_ctx
 
 
 def write_drafts(piece: Slice, runner: Runner) -> Drafts:
@@ -217,6 +231,8 @@ def build(
         made, counts = rows.judge(piece, drafts)
         for table, content in made.items():
             schema.write(content, root / tables / name / f"{table}.parquet")
+        if piece.judge is None:
+            (root / tables / name / "judged.parquet").unlink(missing_ok=True)
         with writing(root / tables / name / "counts.json") as part:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(counts, order="sorted"), indent=1) + b"\n")
         _remember(Ledger(store), piece, runner, tables)

@@ -196,6 +196,30 @@ def model_get(name: Annotated[str | None, typer.Argument(help="A name from conf/
     models.get(root, config.compose(root, overrides).model, say=print)
 
 
+@model_app.command("list")
+def model_list() -> None:
+    """List the models that conf/model declares, and which files are here."""
+    from m2l import catalogue
+
+    for line in catalogue.table(_root()):
+        print(line)
+
+
+@model_app.command("inspect")
+def model_inspect(
+    what: Annotated[str, typer.Argument(help="A name from conf/model, or a GGUF file.", show_default=False)],
+    text: Annotated[str, typer.Option(help="Print the token ids of a text, such as logit_bias needs.")] = "",
+    fertility: Annotated[bool, typer.Option(help="Count the tokens that each language takes.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Say what a model's file is: architecture, quantisation, context, languages, and tokens by language."""
+    from m2l import catalogue
+
+    found = catalogue.inspect(_root(), what, text=text, fertility=fertility)
+    for line in [catalogue.as_json(found)] if as_json else catalogue.describe(found):
+        print(line)
+
+
 @seeds_app.command("report")
 def seeds_report(overrides: Overrides = None, as_json: Json = False) -> None:
     """Say what the chosen seed sources give: seeds by language and task, rows put aside by reason."""

@@ -28,8 +28,11 @@ NAMED: dict[str, type[spec.Spec]] = {
     "operator": spec.Operator,
     "variation": spec.Variation,
 }
+OPTIONAL: dict[str, type[spec.Spec]] = {"judge": spec.JudgeSpec}
+"""Groups of which nothing need be chosen."""
+
 TARGETS = ("seed_source", "filter", "exporter")
-GROUPS = (*SINGLE, *NAMED, *TARGETS, "engine")
+GROUPS = (*SINGLE, *NAMED, *TARGETS, *OPTIONAL, "engine")
 NAMED_GROUPS = (*NAMED, *TARGETS)
 ALL = "all"
 """Chosen from a named group, this stands for every file of the group."""
@@ -89,6 +92,26 @@ def load_named(root: Path, group: str, name: str, kind: type[T]) -> T:
     if not path.is_file():
         raise ConfigError(unknown("conf", group, name, options(root, group)))
     return _convert(declarations.read(path, where), kind, where)
+
+
+class Declared(spec.Spec, frozen=True):
+    """A model as its file declares it, and the frame that it chooses."""
+
+    model: spec.Model
+    frame: str
+
+
+def load_model(root: Path, name: str) -> Declared:
+    """Read one file of `conf/model` as it stands, without composing; raises ConfigError."""
+    where = f"conf/model/{name}.yaml"
+    if not (root / where).is_file():
+        raise ConfigError(unknown("conf", "model", name, options(root, "model")))
+    raw = declarations.read(root / where, where)
+    raw = raw if isinstance(raw, dict) else {}
+    chosen = [item["override /frame"] for item in raw.get("defaults", []) if "override /frame" in item]
+    if not chosen:
+        raise ConfigError(f"{where}: it chooses no frame. Begin it like the other files of conf/model.")
+    return Declared(model=_convert(raw.get("model"), spec.Model, where), frame=str(chosen[0]))
 
 
 def effective_overrides(params: Params, overrides: Sequence[str]) -> list[str]:
@@ -218,12 +241,15 @@ def parse(root: Path, composed: Any, overrides: Sequence[str] = ()) -> spec.Conf
         raise ConfigError(unknown("conf/config.yaml", "config group", str(group), list(GROUPS)))
     values: dict[str, Any] = {}
     for group in GROUPS:
+        if not raw.get(group) and group in OPTIONAL:
+            continue
         if not raw.get(group):
             raise ConfigError(f"conf/config.yaml: nothing chosen for {group!r}. Choose one of conf/{group}.")
         where = f"conf/{group}"
-        if group in SINGLE:
+        if group in SINGLE or group in OPTIONAL:
+            kind = (SINGLE | OPTIONAL)[group]
             file = f"{where}/{raw[group]['name']}.yaml" if isinstance(raw[group].get("name"), str) else where
-            values[group] = _convert(raw[group], SINGLE[group], file + _overridden(group, overrides))
+            values[group] = _convert(raw[group], kind, file + _overridden(group, overrides))
         elif group in NAMED:
             values[group] = {
                 name: _convert(

@@ -36,11 +36,23 @@ def describe(root: Path, row_id: str, *, prompts: bool) -> Iterator[str]:
         yield f"model      {row['model']}  {row['model_content']}"
     for turn in row["conversation"]:
         yield f"{turn['role']:<10} {_indent(turn['content'])}"
+    yield from _marks(root, row)
     keys = row["request_keys"]
     with Store(root / STORE, readonly=True) as store:
         found = store.requests(keys)
     for number, key in enumerate(keys, start=1):
         yield from _call(number, key, found.get(key), prompts=prompts)
+
+
+def _marks(root: Path, row: dict[str, Any]) -> Iterator[str]:
+    """Yield what a judge said of a row, if one was asked."""
+    path = root / TABLES / row["language"] / "judged.parquet"
+    if not path.is_file():
+        return
+    for found in pl.scan_parquet(path).filter(pl.col("row_id") == row["row_id"]).collect().iter_rows(named=True):
+        marks = ", ".join(f"{mark['criterion']} {mark['mark']}" for mark in found["marks"]) or "no marks"
+        score = "" if found["score"] is None else f", mean {found['score']:.2f}"
+        yield f"judge      {found['judge']} ({found['model']}): {marks}{score}; call {found['request_key']}"
 
 
 def summary(root: Path) -> list[str]:

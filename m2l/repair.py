@@ -1,6 +1,7 @@
 """Which of a draft's new texts are asked for again: those that fail what can be decided at once.
 
-A text is repaired, by the same request with another rng_seed, if it was cut off, is empty or
+A text is repaired, by the same request with another rng_seed, if it was cut off or went
+round in circles, is empty or
 too short for its task, is not in its language, says what was said before or repeats itself,
 or fails a check that its task, operator or variation declares. What a filter says is no
 reason, so that editing one makes no call.
@@ -67,7 +68,7 @@ class Judge:
         )
 
     def _sound(self, draft: Draft, text: str, language: LanguageFacts | None) -> bool:
-        if draft.finish_reasons[-1] is FinishReason.LENGTH:
+        if draft.finish_reasons[-1] in (FinishReason.LENGTH, FinishReason.LOOP):
             return False
         if any(fold(text) == fold(turn.content) for turn in draft.turns[:-1]):
             return False

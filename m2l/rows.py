@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from m2l import config, schema
+from m2l import config, judging, schema
 from m2l.draft import Draft, with_input
 from m2l.filters.base import Context, Filter, apply
 from m2l.pipeline import Drafts
@@ -29,6 +29,7 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
         variation=piece.variation,
         seeds={seed.seed_id: seed for seed in piece.seeds},
         examples=piece.examples,
+        scores=_scores(piece, drafts),
     )
     raw: dict[str, list[dict[str, Any]]] = {
         "seed": [_seed_row(piece, index) for index in range(len(piece.seeds))],
@@ -51,6 +52,9 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
     result["rejected"] = pl.concat(rejected)
     aside = [msgspec.to_builtins(row) | {"language": piece.language_code} for row in piece.quarantined]
     result["quarantined"] = schema.frame(aside, schema.QUARANTINED)
+    if piece.judge is not None:
+        result["judged"] = schema.frame(_judged(piece, drafts), schema.JUDGED)
+        counts["judged"] = _judged_counts(result["judged"])
     counts["quarantined"] = dict(sorted(Counter(row.reason for row in piece.quarantined).items()))
     return result, counts
 
@@ -70,6 +74,45 @@ def _judge_kind(
     kept, failed = apply(table, filters, context)
     both = pl.concat([failed.select(list(schema.REJECTED)), schema.frame(silent, schema.REJECTED)])
     return schema.check(kept.drop("error", "instruction"), schema.ROWS, where="kept"), both.sort("row_id")
+
+
+def _scores(piece: Slice, drafts: Drafts) -> dict[str, float | None]:
+    form = piece.judge
+    return {} if form is None else {j.row_id: judging.score(form, j.completion) for j in drafts.judgements}
+
+
+def _judged(piece: Slice, drafts: Drafts) -> list[dict[str, object]]:
+    """Return a row for each judgement, by row id."""
+    form = piece.judge
+    assert form is not None
+    rows: list[dict[str, object]] = []
+    for judgement in sorted(drafts.judgements, key=lambda judgement: judgement.row_id):
+        request, completion = judgement.request, judgement.completion
+        assert completion is not None
+        marks = judging.marks(form, completion) or {}
+        rows.append(
+            {
+                "row_id": judgement.row_id,
+                "kind": judgement.kind,
+                "judge": form.name,
+                "model": form.identity.name,
+                "model_content": form.identity.content,
+                "prompt": request.prompt if isinstance(request.prompt, str) else request.prompt[0].content,
+                "answer": completion.text,
+                "marks": [{"criterion": name, "mark": mark} for name, mark in marks.items()],
+                "score": judging.score(form, completion),
+                "request_key": request.key,
+                "finish_reason": completion.finish_reason.value,
+                "error": completion.error,
+            }
+        )
+    return rows
+
+
+def _judged_counts(judged: pl.DataFrame) -> dict[str, object]:
+    scores = [score for score in judged["score"].to_list() if score is not None]
+    mean = round(sum(scores) / len(scores), 3) if scores else None
+    return {"asked": judged.height, "without_score": judged.height - len(scores), "mean_score": mean}
 
 
 def _by_reason(rejected: pl.DataFrame) -> dict[str, int]:

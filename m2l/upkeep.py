@@ -130,7 +130,7 @@ def resample(root: Path, names: Iterable[str], share: float) -> Iterator[tuple[s
         piece = slices.read(root / slices.FOLDER, name)
         with Store(root / build.STORE, readonly=True) as store:
             known = store.requests(sorted(key for key in walked(piece, store) if int(key[-6:], 16) < share * 16**6))
-        asked = [request for request, _ in known.values()]
+        asked = [request for request, _ in known.values() if request.model == piece.identity.content]
         if not asked:
             yield name, 0, 0, "nothing to ask for"
             continue

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2l.digest import canonical, digest
-from m2l.records import Request, SamplingParams, Turn
+from m2l.records import JsonSchema, LoopRule, Request, SamplingParams, TokenBias, Turn
 from tests.test_store import SAMPLING
 
 BASE = Request(
@@ -33,11 +33,34 @@ def test_each_field_changes_the_key(field: str) -> None:
     assert changed.rng_seed == int(changed.key[:8], 16)
 
 
+OTHER: dict[str, object] = {
+    "logit_bias": (TokenBias(token=7, bias=-100.0),), "loop": LoopRule(max_period=8, repeats=3, min_tokens=24),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("field", SamplingParams.__struct_fields__)
 def test_each_sampling_parameter_changes_the_key(field: str) -> None:
     """Nor do two ways of sampling."""
-    sampling = msgspec.structs.replace(SAMPLING, **{field: getattr(SAMPLING, field) + 1})
+    other = OTHER.get(field) or getattr(SAMPLING, field) + 1
+    sampling = msgspec.structs.replace(SAMPLING, **{field: other})
     assert msgspec.structs.replace(BASE, sampling=sampling).key != BASE.key
+
+
+def test_a_parameter_at_its_default_is_in_no_key() -> None:
+    """The key is that of the version of m2l before there were biases, loops and two of the penalties.
+
+    It was written down from that version, commit 6a4915d, so that what its stores hold is found.
+    """
+    assert BASE.key == "a4ade48881e24998b0383516017df37e"
+    assert msgspec.structs.replace(BASE, grammar="root ::= x").key == "2e0b0091ddd14d66beb51cefd73ed028"
+
+
+def test_a_json_schema_is_not_a_grammar_of_the_same_text() -> None:
+    """What a text stands for is part of the key."""
+    one = msgspec.structs.replace(BASE, grammar="{}")
+    other = msgspec.structs.replace(BASE, grammar=JsonSchema("{}"))
+    assert one.key != other.key
+    assert msgspec.convert(msgspec.json.decode(other.canonical)["request"], Request) == other
 
 
 def test_roles_and_contents_do_not_run_together() -> None:

@@ -39,6 +39,16 @@ class Engine(ABC):
         """Return what stands for the weights in a key when there is no file to digest."""
         return f"{cls.__name__.lower()}:{target.get('model', model)}"
 
+    @classmethod
+    def backend_of(cls, target: dict[str, object]) -> str:
+        """Return the backend of an engine so declared, where the declaration has a say in what decodes."""
+        return cls.backend()
+
+    @classmethod
+    def resolved(cls, target: dict[str, object], n_ctx_train: int) -> dict[str, object]:
+        """Return its declaration with what follows from the model filled in; a slice holds this one."""
+        return target
+
     @abstractmethod
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Yield (index into `requests`, completion) for each request once, in the order in which they end.

@@ -1,4 +1,4 @@
-"""llama.cpp in this process; the only module that imports llama_cpp.
+"""llama.cpp in this process; it and `samplers` are the only modules that import llama_cpp.
 
 The low-level API decodes many sequences in one batch. Each slot is a KV stream of its own
 (`kv_unified` off), every prompt is evaluated in calls that hold nothing else, and the
@@ -6,26 +6,32 @@ sliding-window layers keep their whole cache, so that any prefix can be copied.
 """
 
 import ctypes
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 import msgspec
+from llama_cpp import _ggml
 
+from m2l import gguf
+from m2l.engine import samplers
 from m2l.engine.base import Engine, ModelFile
+from m2l.engine.samplers import Sampler
 from m2l.engine.scheduler import Counts, Job, Scheduler
+from m2l.engine.sizing import Chosen, Settings, choose, context
 from m2l.errors import EngineError, ModelError, TemplateError
-from m2l.records import Completion, FinishReason, Request, SamplingParams
+from m2l.machine import this_machine
+from m2l.records import Completion, FinishReason, Request
 from m2l.templates import render_chat
 
 LOOP = 1
 """Raised when a change of this module or of the scheduler may change a text; part of the backend's name."""
 
-_DRY_RANGE = 4096
-"""How many tokens back a repeated sequence is looked for."""
+_GPU = 1
+"""ggml's `GGML_BACKEND_DEVICE_TYPE_GPU`."""
 
 _messages: list[str] = []
 
@@ -38,36 +44,38 @@ def _log(level: int, text: bytes, _user: ctypes.c_void_p) -> None:
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's file says of itself; `tokens` counts those of each text asked for."""
+    """What a model's file says of itself; `tokens` counts those of each text asked for, `ids` are those of others."""
 
     architecture: str
     chat_template: str | None
     n_ctx_train: int
     tokens: dict[str, int]
+    ids: dict[str, list[int]]
 
 
 class Llama(Engine):
     """Continuous batching over a local GGUF.
 
-    `n_ctx` is the tokens of one slot, prompt and answer; `n_threads` None takes the
-    cores that this process may use. Raises EngineError if the model does not load.
+    `n_ctx` is the tokens of one slot, prompt and answer. What is None follows from the
+    model, the free memory and the cores that this process may use, when it is first
+    needed. Raises EngineError if the model does not load, or not one slot fits.
     """
 
     def __init__(
         self,
         model: ModelFile,
-        n_slots: int,
         n_ctx: int,
-        n_batch: int,
+        n_slots: int | None = None,
+        n_batch: int | None = None,
         n_threads: int | None = None,
-        n_gpu_layers: int = 0,
+        n_gpu_layers: int | None = None,
     ) -> None:
         super().__init__(model)
-        if min(n_slots, n_ctx, n_batch) < 1:
-            raise ValueError("n_slots, n_ctx and n_batch are at least 1")
-        self.n_slots, self.n_ctx, self.n_batch = n_slots, n_ctx, n_batch
-        self.n_threads = n_threads or len(os.sched_getaffinity(0))
-        self.n_gpu_layers = n_gpu_layers
+        if any(number is not None and number < 1 for number in (n_slots, n_ctx, n_batch, n_threads)):
+            raise ValueError("n_slots, n_ctx, n_batch and n_threads are at least 1")
+        self._asked = Settings(
+            n_slots=n_slots, n_ctx=n_ctx, n_batch=n_batch, n_threads=n_threads, n_gpu_layers=n_gpu_layers
+        )
         self._decoder: _LlamaDecoder | None = None
         self._scheduler: Scheduler | None = None
 
@@ -75,10 +83,25 @@ class Llama(Engine):
     def backend(cls) -> str:
         return f"llama-cpp-python {metadata.version('llama_cpp_python')} loop {LOOP}"
 
+    @classmethod
+    def resolved(cls, target: dict[str, object], n_ctx_train: int) -> dict[str, object]:
+        return target | {"n_ctx": target.get("n_ctx") or context(n_ctx_train)}
+
+    @cached_property
+    def chosen(self) -> Chosen:
+        """How it is set on this machine."""
+        assert self.model.path is not None
+        machine = msgspec.structs.replace(this_machine(), gpu_memory=_gpu_memory())
+        return choose(self._asked, gguf.read(self.model.path), machine)
+
     def describe(self) -> str:
+        chosen = self.chosen
+        on_gpu = {-1: "all layers on the GPU", 0: "no GPU"}.get(
+            chosen.n_gpu_layers, f"{chosen.n_gpu_layers} on the GPU"
+        )
         return (
-            f"{self.model.name}: {self.n_slots} slots of {self.n_ctx} tokens, {self.n_threads} threads, "
-            f"{self.n_gpu_layers} layers on a GPU"
+            f"{self.model.name}: {chosen.n_slots} slots of {chosen.n_ctx} tokens, batches of {chosen.n_batch}, "
+            f"{chosen.n_threads} threads, {on_gpu}"
         )
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
@@ -92,7 +115,8 @@ class Llama(Engine):
                 yield index, Completion(text="", finish_reason=FinishReason.ERROR, error=str(err))
                 continue
             stop = tuple(text.encode() for text in request.stop)
-            jobs.append(Job(index=index, tokens=tokens, max_tokens=request.max_tokens, stop=stop))
+            loop = request.sampling.loop
+            jobs.append(Job(index=index, tokens=tokens, max_tokens=request.max_tokens, stop=stop, loop=loop))
         decoder.begin(requests, {job.index: job.tokens for job in jobs})
         for index, completion in scheduler.run(jobs):
             decoder.forget(index)
@@ -109,7 +133,7 @@ class Llama(Engine):
         return self._scheduler.counts if self._scheduler else Counts()
 
 
-def inspect(path: Path, texts: dict[str, str]) -> Facts:
+def inspect(path: Path, texts: Mapping[str, str], ids: Sequence[str] = ()) -> Facts:
     """Read a model's metadata and vocabulary, without its weights, and count the tokens of `texts`."""
     model = _load(path, vocab_only=True, n_gpu_layers=0)
     vocab = llama_cpp.llama_model_get_vocab(model)
@@ -120,6 +144,7 @@ def inspect(path: Path, texts: dict[str, str]) -> Facts:
         chat_template=template.decode() if template else None,
         n_ctx_train=int(_meta(model, f"{architecture}.context_length") or 0),
         tokens={name: len(_tokenize(vocab, text, special=False, add=False)) for name, text in texts.items()},
+        ids={text: _tokenize(vocab, text, special=True, add=False) for text in ids},
     )
     llama_cpp.llama_model_free(model)
     return facts
@@ -129,16 +154,17 @@ class _LlamaDecoder:
     """A context with one KV stream a slot; the `Decoder` of the scheduler."""
 
     def __init__(self, engine: Llama) -> None:
-        self.n_slots, self.n_ctx, self._n_batch = engine.n_slots, engine.n_ctx, engine.n_batch
+        chosen = engine.chosen
+        self.n_slots, self.n_ctx, self._n_batch = chosen.n_slots, chosen.n_ctx, chosen.n_batch
         assert engine.model.path is not None
-        self._model = _load(engine.model.path, vocab_only=False, n_gpu_layers=engine.n_gpu_layers)
+        self._model = _load(engine.model.path, vocab_only=False, n_gpu_layers=chosen.n_gpu_layers)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = engine.n_ctx * engine.n_slots
-        params.n_seq_max = engine.n_slots
-        params.n_batch = params.n_ubatch = max(engine.n_batch, engine.n_slots)
-        params.n_threads = params.n_threads_batch = engine.n_threads
-        params.n_outputs_max = engine.n_slots
+        params.n_ctx = chosen.n_ctx * chosen.n_slots
+        params.n_seq_max = chosen.n_slots
+        params.n_batch = params.n_ubatch = max(chosen.n_batch, chosen.n_slots)
+        params.n_threads = params.n_threads_batch = chosen.n_threads
+        params.n_outputs_max = chosen.n_slots
         params.kv_unified = False
         params.swa_full = True
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
@@ -148,7 +174,7 @@ class _LlamaDecoder:
             raise EngineError(f"{engine.describe()}: no context ({_reason()}). Lower engine.n_slots or engine.n_ctx.")
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(params.n_batch, 0, 1)
-        self._samplers: dict[int, Any] = {}
+        self._samplers: dict[int, Sampler] = {}
         self._requests: Sequence[Request] = ()
         self._prompts: dict[int, list[int]] = {}
         self._pieces: dict[int, bytes] = {}
@@ -158,7 +184,8 @@ class _LlamaDecoder:
         self._eos = self.piece_text(llama_cpp.llama_vocab_eos(self._vocab))
 
     def begin(self, requests: Sequence[Request], prompts: dict[int, list[int]]) -> None:
-        """Take the requests that come next, and the tokens of their prompts, by index."""
+        """Take the requests that come next, and the tokens of their prompts, by index; raises EngineError."""
+        samplers.check(requests, self._vocab)
         self._requests, self._prompts = requests, prompts
 
     def tokens_of(self, request: Request) -> list[int]:
@@ -189,8 +216,8 @@ class _LlamaDecoder:
             self._fill(part, range(start + begin, start + begin + len(part)), [slot] * len(part))
             self._batch.logits[len(part) - 1] = 1
             self._decode()
-        self._samplers[job] = _sampler(self._requests[job], self._prompts[job], self._vocab)
-        return int(llama_cpp.llama_sampler_sample(self._samplers[job], self._context, -1))
+        self._samplers[job] = Sampler(self._requests[job], self._prompts[job], self._vocab)
+        return self._samplers[job].sample(self._context, -1)
 
     def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
         """See `Decoder`."""
@@ -198,8 +225,8 @@ class _LlamaDecoder:
         for row in range(len(tokens)):
             self._batch.logits[row] = 1
         self._decode()
-        sample, context, samplers = llama_cpp.llama_sampler_sample, self._context, self._samplers
-        return [sample(samplers[job], context, row) for row, job in enumerate(jobs)]
+        context, chosen_by = self._context, self._samplers
+        return [chosen_by[job].sample(context, row) for row, job in enumerate(jobs)]
 
     def is_end(self, token: int) -> bool:
         """See `Decoder`."""
@@ -219,7 +246,7 @@ class _LlamaDecoder:
         """Free what was kept for a request that has ended."""
         sampler = self._samplers.pop(job, None)
         if sampler is not None:
-            llama_cpp.llama_sampler_free(sampler)
+            sampler.free()
 
     def close(self) -> None:
         """Free the context and the model."""
@@ -259,47 +286,6 @@ def _load(path: Path, *, vocab_only: bool, n_gpu_layers: int) -> Any:
     return model
 
 
-def _sampler(request: Request, prompt: Sequence[int], vocab: Any) -> Any:
-    """Build a request's sampler chain, seeded from its content.
-
-    The top k come first, so that the rest of the chain runs over k candidates
-    instead of the whole vocabulary.
-    """
-    params = request.sampling
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    links = []
-    if request.grammar is not None:
-        links.append(llama_cpp.llama_sampler_init_grammar(vocab, request.grammar.encode(), b"root"))
-    if params.top_k > 0:
-        links.append(llama_cpp.llama_sampler_init_top_k(params.top_k))
-    n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
-    links.append(llama_cpp.llama_sampler_init_penalties(n_vocab, params.repeat_last_n, params.repeat_penalty, 0.0, 0.0))
-    if params.dry_multiplier > 0:
-        links.append(_dry(params, prompt, vocab))
-    if params.temperature > 0:
-        links.append(llama_cpp.llama_sampler_init_top_p(params.top_p, 1))
-        links.append(llama_cpp.llama_sampler_init_min_p(params.min_p, 1))
-        links.append(llama_cpp.llama_sampler_init_temp(params.temperature))
-        links.append(llama_cpp.llama_sampler_init_dist(request.rng_seed))
-    else:
-        links.append(llama_cpp.llama_sampler_init_greedy())
-    for link in links:
-        if not link:
-            raise EngineError("the grammar of a request does not parse. Correct it.")
-        llama_cpp.llama_sampler_chain_add(chain, link)
-    return chain
-
-
-def _dry(params: SamplingParams, prompt: Sequence[int], vocab: Any) -> Any:
-    """Build the sampler that discourages what would repeat a sequence of the prompt or the answer."""
-    link = llama_cpp.llama_sampler_init_dry(
-        vocab, params.dry_multiplier, params.dry_base, params.dry_allowed_length, _DRY_RANGE, None, 0
-    )
-    for token in prompt:
-        llama_cpp.llama_sampler_accept(link, token)
-    return link
-
-
 def _tokenize(vocab: Any, text: str, *, special: bool, add: bool) -> list[int]:
     data = text.encode()
     room = len(data) + 8
@@ -318,6 +304,22 @@ def _meta(model: Any, name: str) -> str:
     buffer = ctypes.create_string_buffer(256)
     count = llama_cpp.llama_model_meta_val_str(model, name.encode(), buffer, len(buffer))
     return buffer.value.decode() if count >= 0 else ""
+
+
+def _gpu_memory() -> int:
+    """Return the free bytes of all GPUs that llama.cpp was built for; 0 if it was built for none."""
+    if not llama_cpp.llama_supports_gpu_offload():
+        return 0
+    lib, total = _ggml.libggml, 0
+    lib.ggml_backend_dev_count.restype = ctypes.c_size_t
+    lib.ggml_backend_dev_get.restype = ctypes.c_void_p
+    for index in range(lib.ggml_backend_dev_count()):
+        device = ctypes.c_void_p(lib.ggml_backend_dev_get(ctypes.c_size_t(index)))
+        if lib.ggml_backend_dev_type(device) == _GPU:
+            free, whole = ctypes.c_size_t(), ctypes.c_size_t()
+            lib.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(whole))
+            total += free.value
+    return total
 
 
 def _reason() -> str:

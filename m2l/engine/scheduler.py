@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from m2l.records import Completion, FinishReason
+from m2l.engine.loops import LoopWatch
+from m2l.records import Completion, FinishReason, LoopRule
 
 
 class Decoder(Protocol):
@@ -47,12 +48,13 @@ class Decoder(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """A request as the scheduler sees it: tokens in, at most `max_tokens` out, an end at any of `stop`."""
+    """A request as the scheduler sees it: tokens in, at most `max_tokens` out, an end at any of `stop` or in a loop."""
 
     index: int
     tokens: list[int]
     max_tokens: int
     stop: tuple[bytes, ...]
+    loop: LoopRule | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class _Running:
     written: int = 0
     last: int = -1
     data: bytearray = field(default_factory=bytearray)
+    watch: LoopWatch | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +129,7 @@ class Scheduler:
         self._held[slot] = list(job.tokens)
         self.counts.prompt += len(job.tokens)
         self.counts.evaluated += len(job.tokens) - shared
-        sequence = _Running(job)
+        sequence = _Running(job, watch=LoopWatch(job.loop) if job.loop else None)
         done = self._accept(sequence, first)
         if done is None:
             self._slots[slot] = sequence
@@ -171,6 +174,8 @@ class Scheduler:
         end = _first_stop(sequence.data, sequence.job.stop, before)
         if end is not None:
             return self._completion(sequence, bytes(sequence.data[:end]), FinishReason.STOP)
+        if sequence.watch is not None and sequence.watch.take(token):
+            return self._completion(sequence, bytes(sequence.data), FinishReason.LOOP)
         if sequence.written >= sequence.job.max_tokens:
             return self._completion(sequence, bytes(sequence.data), FinishReason.LENGTH)
         return None

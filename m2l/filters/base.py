@@ -13,7 +13,8 @@ from m2l.spec import Language, LanguageFacts, OperatorForm, Seed, Task, Variatio
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a filter may know of the slice: what it declares, its seeds by id, and the worked examples.
 
-    `others` are the languages that a turn may be in beside the slice's own.
+    `others` are the languages that a turn may be in beside the slice's own, `scores` the
+    marks of a judge by row, None where it gave none.
     """
 
     language_code: str
@@ -24,6 +25,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     variation: dict[str, VariationForm]
     seeds: dict[str, Seed]
     examples: tuple[Seed, ...]
+    scores: dict[str, float | None] = {}
 
     @property
     def directives(self) -> tuple[str, ...]:
@@ -48,6 +50,7 @@ class Filter(ABC):
     """
 
     level: ClassVar[Literal["turn", "row"]] = "turn"
+    needs_scores: ClassVar[bool] = False
 
     @abstractmethod
     def rules(self, context: Context) -> dict[str, pl.Expr]:

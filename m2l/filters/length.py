@@ -33,4 +33,5 @@ class Length(Filter):
             "too_short": count >= least,
             "too_long": count <= self.max_words,
             "truncated": pl.col("finish_reason").fill_null("stop") != FinishReason.LENGTH.value,
+            "looped": pl.col("finish_reason").fill_null("stop") != FinishReason.LOOP.value,
         }

@@ -1,7 +1,12 @@
 """The engine that calls a function."""
 
+import json
+
+import msgspec
+
 from m2l.engine.base import ModelFile
 from m2l.engine.fake import Fake, reply
+from m2l.records import JsonSchema
 from tests.test_store import request
 
 
@@ -19,3 +24,12 @@ def test_the_default_depends_on_content_alone() -> None:
     second = dict(engine.generate([two, one]))
     assert (first[0], first[1]) == (second[1], second[0])
     assert first[0].text != first[1].text
+
+
+def test_a_schema_is_answered_by_a_value_of_it() -> None:
+    """A request with a JSON schema gets one of its values, drawn by its content."""
+    schema = JsonSchema(json.dumps({"type": "object", "properties": {"a": {"enum": [1, 2]}, "b": {"type": "boolean"}}}))
+    asked = [msgspec.structs.replace(request(str(number)), grammar=schema) for number in range(20)]
+    answers = [json.loads(completion.text) for _, completion in Fake(ModelFile(name="x", path=None)).generate(asked)]
+    assert {answer["a"] for answer in answers} == {1, 2}
+    assert all(list(answer) == ["a", "b"] and answer["b"] is True for answer in answers)

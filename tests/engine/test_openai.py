@@ -2,16 +2,18 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from m2l.engine.base import ModelFile
 from m2l.engine.openai import OpenAI
 from m2l.errors import EngineError
-from m2l.records import FinishReason, Request, Turn
+from m2l.records import FinishReason, JsonSchema, Request, TokenBias, Turn
 from tests.test_store import SAMPLING
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -19,14 +21,14 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2l.engine.openai.time.sleep", lambda _: None)
+    monkeypatch.setattr("m2l.engine.openai._pause", lambda _: 0.0)
 
 
-def engine(handler: Handler, concurrency: int = 4, retries: int = 2) -> OpenAI:
+def engine(handler: Handler, concurrency: int = 4, retries: int = 2, api: str = "any") -> OpenAI:
     """An engine whose server is a function."""
     return OpenAI(
         ModelFile(name="m", path=None), base_url="http://server/v1/", model="big", api_key_env="M2L_TEST_KEY",
-        concurrency=concurrency, timeout_s=5, retries=retries, transport=httpx.MockTransport(handler),
+        concurrency=concurrency, timeout_s=5, retries=retries, api=api, transport=httpx.MockTransport(handler),
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def test_every_request_is_answered_once_and_never_more_at_once_than_allowed() ->
         with lock:
             running += 1
             most = max(most, running)
-        threading.Event().wait(0.002)
+        time.sleep(0.002)
         with lock:
             running -= 1
         return answer(request)
@@ -104,7 +106,7 @@ def test_what_may_pass_is_tried_again(failure: int | Exception) -> None:
         if calls <= 2:
             if isinstance(failure, Exception):
                 raise failure
-            return httpx.Response(failure, headers={"Retry-After": "1"})
+            return httpx.Response(failure, headers={"Retry-After": "0.01"})
         return answer(request)
 
     assert [completion.text for _, completion in engine(handler).generate([ask("x y")])] == ["y"]
@@ -165,28 +167,91 @@ def test_no_requests_make_no_call() -> None:
     assert list(engine(lambda _: httpx.Response(500)).generate([])) == []
 
 
-def test_over_a_real_socket() -> None:
-    """The same client against a server on this machine."""
+GRAMMAR = 'root ::= "x"'
+SCHEMA = JsonSchema('{"type": "object"}')
+FULL = msgspec.structs.replace(
+    SAMPLING, presence_penalty=0.5, frequency_penalty=0.25, logit_bias=(TokenBias(token=7, bias=-100.0),),
+    dry_multiplier=0.8,
+)  # fmt: skip
 
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = json.dumps({"choices": [{"text": "here", "finish_reason": "stop"}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *args: object) -> None:
-            pass
+def sent(api: str, request: Request) -> dict[str, Any]:
+    """Return the body that a server of a kind gets."""
+    bodies: list[dict[str, Any]] = []
 
-    with HTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        client = OpenAI(
-            ModelFile(name="m", path=None), base_url=f"http://127.0.0.1:{server.server_port}/v1", model="big",
-            api_key_env="M2L_TEST_KEY", concurrency=2, timeout_s=5, retries=0,
-        )  # fmt: skip
-        texts = [completion.text for _, completion in client.generate([ask(str(n)) for n in range(5)])]
-        client.close()
-        server.shutdown()
-    assert texts == ["here"] * 5
+    def handler(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return answer(request)
+
+    list(engine(handler, api=api).generate([request]))
+    return bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("api", "known", "unknown"),
+    [
+        ("any", {"top_k", "min_p", "repeat_penalty", "repetition_penalty"}, {"dry_multiplier"}),
+        ("openai", set(), {"top_k", "min_p", "repeat_penalty", "repetition_penalty", "dry_multiplier"}),
+        ("vllm", {"top_k", "min_p", "repetition_penalty"}, {"repeat_penalty", "dry_multiplier"}),
+        (
+            "llama_server",
+            {"top_k", "min_p", "repeat_penalty", "repeat_last_n", "dry_multiplier"},
+            {"repetition_penalty"},
+        ),
+    ],
+)
+def test_each_kind_of_server_is_told_what_it_knows(api: str, known: set[str], unknown: set[str]) -> None:
+    """Penalties and biases of the OpenAI API go to all, the rest to those that have it."""
+    body = sent(api, msgspec.structs.replace(ask("one two"), sampling=FULL))
+    assert known <= body.keys()
+    assert not unknown & body.keys()
+    assert (body["presence_penalty"], body["frequency_penalty"], body["logit_bias"]) == (0.5, 0.25, {"7": -100.0})
+
+
+def test_each_kind_of_server_gets_a_grammar_its_way() -> None:
+    """A GBNF and a JSON schema, in a text and in a chat; the plain OpenAI API takes a schema in a chat alone."""
+    text, chat = ask("one two"), ask((Turn("user", "one two"),))
+
+    def told(api: str, request: Request, grammar: str | JsonSchema) -> dict[str, Any]:
+        return sent(api, msgspec.structs.replace(request, grammar=grammar))
+
+    for api in ("any", "llama_server"):
+        assert told(api, text, GRAMMAR)["grammar"] == told(api, chat, GRAMMAR)["grammar"] == GRAMMAR
+    assert told("vllm", text, GRAMMAR)["structured_outputs"] == {"grammar": GRAMMAR}
+    assert told("vllm", chat, SCHEMA)["guided_json"] == {"type": "object"}
+    assert told("llama_server", text, SCHEMA)["json_schema"] == {"type": "object"}
+    for api in ("any", "openai", "llama_server"):
+        form = told(api, chat, SCHEMA)["response_format"]
+        assert (form["type"], form["json_schema"]["schema"]) == ("json_schema", {"type": "object"})
+    for request, grammar in ((text, SCHEMA), (chat, GRAMMAR)):
+        with pytest.raises(
+            EngineError, match=r"^the OpenAI API takes a JSON schema, in a chat, and no other grammar\."
+        ):
+            told("openai", request, grammar)
+
+
+def test_the_kind_of_server_is_part_of_the_key_unless_it_is_a_guess() -> None:
+    """What was asked for before there were kinds is found again."""
+    target: dict[str, object] = {"model": "big"}
+    assert OpenAI.content("m", target) == OpenAI.content("m", target | {"api": "any"}) == "openai:big"
+    assert OpenAI.content("m", target | {"api": "vllm"}) == "openai:big as vllm"
+
+
+def test_what_was_answered_is_yielded_before_an_error() -> None:
+    """One request is refused; those under way beside it are kept, and the rest is not asked."""
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        prompt = json.loads(request.content)["prompt"]
+        asked.append(prompt)
+        if prompt == "bad 0":
+            return httpx.Response(400, text="no")
+        time.sleep(0.05)
+        return answer(request)
+
+    found: list[int] = []
+    answers = engine(handler, concurrency=3).generate([ask(f"{'ok' if n else 'bad'} {n}") for n in range(9)])
+    with pytest.raises(EngineError, match=r"HTTP 400 \(no\)"):
+        found.extend(index for index, _ in answers)
+    assert sorted(found) == sorted(int(prompt.split()[1]) for prompt in asked if prompt.startswith("ok"))
+    assert len(asked) < 9

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2l.engine.scheduler import Job, Scheduler
-from m2l.records import Completion, FinishReason
+from m2l.records import Completion, FinishReason, LoopRule
 
 END = 0
 ALPHABET = "abcdefgh éö水"
@@ -178,3 +178,31 @@ def test_counts_say_what_was_done() -> None:
     assert scheduler.counts.prompt == 20
     assert scheduler.counts.evaluated == 3 + 5
     assert scheduler.counts.written == sum(completion.completion_tokens for completion in found.values())
+
+
+class Circling(Held):
+    """A decoder that says the same three tokens for ever where a prompt begins with 9."""
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
+        """Begin the circle."""
+        first = super().prefill(slot, tokens, start, job)
+        return 1 if self.slots[slot][0] == 9 else first
+
+    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
+        """Go on with it."""
+        following = super().step(tokens, positions, jobs)
+        return [
+            token % 3 + 1 if self.slots[slot][0] == 9 else other
+            for slot, (token, other) in enumerate(zip(tokens, following, strict=True))
+        ]
+
+
+def test_a_loop_ends_early_and_alone() -> None:
+    """A sequence that goes round in circles ends at the token that meets the rule; the others, and no rule, go on."""
+    rule = LoopRule(max_period=4, repeats=4, min_tokens=15)
+    jobs = [Job(0, [9, 1], 40, (), rule), Job(1, [1, 2], 40, (), rule), Job(2, [9, 2], 40, ())]
+    found = dict(Scheduler(Circling(2)).run(jobs))
+    assert (found[0].finish_reason, found[0].completion_tokens) == (FinishReason.LOOP, 15)
+    assert found[0].text == (ALPHABET.encode() * 2)[1:4].decode() * 5
+    assert found[1] == alone(jobs[1], 60)
+    assert (found[2].finish_reason, found[2].completion_tokens) == (FinishReason.LENGTH, 40)

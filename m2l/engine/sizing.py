@@ -1,0 +1,84 @@
+"""How an engine is set where its declaration leaves the choice: pure, from the model's header and the machine."""
+
+import msgspec
+
+from m2l.errors import EngineError
+from m2l.gguf import Header
+from m2l.machine import Machine
+
+_LONGEST = 4096
+"""Tokens of a slot at most: worked examples, a conversation of four turns and an answer, in a language that
+takes many tokens. More would be paid for in every slot."""
+
+_SLOTS, _SLOTS_PER_CORE, _MOST_SLOTS = 16, 4, 64
+"""Slots to begin with, and for each core: 24 on two cores, where it was the best of those that were tried."""
+
+_SHARE = 0.5
+"""The share of free memory that weights and KV may take together."""
+
+_GPU_SHARE = 0.85
+"""The same on a GPU, the rest of which holds what llama.cpp computes with."""
+
+
+def context(n_ctx_train: int) -> int:
+    """Return how many tokens a slot is given, from the longest context that the model was trained for (0: not said).
+
+    It depends on the model alone, so that the same prompts fit on every machine.
+    """
+    return min(_LONGEST, n_ctx_train or _LONGEST)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How llama.cpp is set; None leaves the choice to `choose`, and `n_gpu_layers` -1 means all."""
+
+    n_slots: int | None
+    n_ctx: int
+    n_batch: int | None
+    n_threads: int | None
+    n_gpu_layers: int | None
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """How llama.cpp is set; `n_ctx` is the tokens of one slot."""
+
+    n_slots: int
+    n_ctx: int
+    n_batch: int
+    n_threads: int
+    n_gpu_layers: int
+
+
+def choose(asked: Settings, model: Header, machine: Machine) -> Chosen:
+    """Return settings that fit: what is asked for stands, the rest follows from the model and the machine.
+
+    Less memory means fewer slots. Raises EngineError if not one slot fits.
+    """
+    n_ctx = asked.n_ctx
+    on_gpu = machine.gpu_memory * _GPU_SHARE
+    layers = asked.n_gpu_layers
+    if layers is None:
+        a_layer = (model.size + model.kv_bytes * n_ctx) / max(1, model.n_layer)
+        fitting = int(on_gpu / a_layer)
+        layers = -1 if fitting > model.n_layer else min(fitting, model.n_layer)
+    room = on_gpu if layers < 0 and machine.gpu_memory else machine.memory * _SHARE
+    n_slots = asked.n_slots
+    if n_slots is None:
+        wanted = _MOST_SLOTS if layers < 0 else min(_MOST_SLOTS, _SLOTS + _SLOTS_PER_CORE * machine.cores)
+        n_slots = min(wanted, int((room - model.size) / max(1, model.kv_bytes * n_ctx)))
+        if n_slots < 1:
+            raise EngineError(
+                f"the model takes {_gb(model.size)}, one slot of {n_ctx} tokens {_gb(model.kv_bytes * n_ctx)}, and "
+                f"m2l would use {_gb(room)} of what is free. Lower engine.n_ctx, use a smaller model, or set "
+                f"engine.n_slots to try all the same."
+            )
+    return Chosen(
+        n_slots=n_slots,
+        n_ctx=n_ctx,
+        n_batch=asked.n_batch or (2048 if layers < 0 else 512),
+        n_threads=asked.n_threads or machine.cores,
+        n_gpu_layers=layers,
+    )
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
