@@ -34,10 +34,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """All that a slice wrote: evolved instructions with their answers, and conversations."""
+    """All that a slice wrote: evolved instructions with their answers, and conversations.
+
+    `replaced` are drafts as they were with a last text that was asked for again.
+    """
 
     evolved: tuple[Draft, ...]
     conversations: tuple[Draft, ...]
+    replaced: tuple[Draft, ...] = ()
 
 
 Answers = Sequence[Completion | None]
@@ -53,7 +57,8 @@ def rounds(piece: Slice) -> Rounds:
     editing one costs no call. What fails a declared check is repaired (`repair`).
     """
     prompts, judge = Prompts(piece), Judge(piece)
-    step = partial(_round, repairs=piece.repairs)
+    replaced: list[Draft] = []
+    step = partial(_round, repairs=piece.repairs, replaced=replaced)
     evolved = yield from step("evolve", evolve.drafts(piece), prompts.evolve, judge.instruction, None)
     evolved = yield from step("respond", evolved, prompts.respond, judge.answer, "assistant")
     talks = converse.drafts([draft for draft in evolved if draft.state != "failed"], piece)
@@ -63,7 +68,7 @@ def rounds(piece: Slice) -> Rounds:
         talks = yield from step(
             f"assistant turn {number}", talks, prompts.assistant_turn, judge.assistant_turn, "assistant", turn
         )
-    return Drafts(tuple(evolved), tuple(talks))
+    return Drafts(tuple(evolved), tuple(talks), tuple(replaced))
 
 
 def _round(
@@ -75,10 +80,12 @@ def _round(
     turn: int = -1,
     *,
     repairs: int,
+    replaced: list[Draft],
 ) -> Generator[Round, Answers, list[Draft]]:
     """Ask for one text of every draft that goes on, again for what cannot stand, and return all drafts, advanced.
 
-    The last text stays where none can stand, for the filters to reject with their reason.
+    The last text stays where none can stand, for the filters to reject with their reason;
+    what was put in the place of another text is added to `replaced`.
     """
     waiting = [
         index
@@ -89,6 +96,8 @@ def _round(
     for attempt in range(repairs + 1):
         if not waiting:
             break
+        if attempt:
+            replaced += [result[index] for index in waiting]
         requests = [
             _attempt(ask(drafts[index]), attempt) if drafts[index].state == "open" else None for index in waiting
         ]

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from m2l import build, slices
+from m2l import assemble, build, slices
 from m2l.errors import BuildError, StoreError
 from m2l.ledger import Ledger
 from m2l.pipeline import rounds
@@ -96,7 +96,7 @@ def repair(root: Path, damage: Sequence[Damage], languages: Iterable[str]) -> It
             report = build.build(root, slices.read(root / slices.FOLDER, name))
             yield f"{name}: tables made again, {report.made} calls"
     if "assemble" in stages:
-        build.assemble(root, slices.read_dataset(root / slices.FOLDER))
+        assemble.assemble(root, slices.read_dataset(root / slices.FOLDER))
         yield "dataset: assembled again"
     if any(item.kind == "cache" for item in damage):
         command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from m2l import build, changes, plan
+from m2l import assemble, build, changes, plan
 from tests.command import m2l
 from tests.conftest import Edit
 from tests.helpers import compose
@@ -80,5 +80,5 @@ def _files(project: Path) -> list[Path]:
 
 
 def _build(project: Path) -> int:
-    reports, _ = build.run_all(project, compose(project), tables=build.TABLES, dist=build.DIST)
+    reports, _ = assemble.run_all(project, compose(project), tables=build.TABLES, dist=build.DIST)
     return reports["eng_Latn"].made
