@@ -205,7 +205,8 @@ def _numbers(numbers: metrics.Numbers, short: pl.DataFrame, aside: pl.DataFrame)
     quarantined = aside.group_by("language").agg(quarantined=pl.len())
     names = {column: axis for axis, column in metrics.AXES.items() if axis != column}
     tables = {f"{axis}s": metrics.by(numbers, axis) for axis in metrics.AXES}
-    tables["languages"] = tables["languages"].join(quarantined, on="language", how="left").fill_null(0)
+    by_language = tables["languages"].join(quarantined, on="language", how="left")
+    tables["languages"] = by_language.with_columns(pl.col("quarantined").fill_null(0))
     return tables | {
         "kinds": metrics.kinds(numbers),
         "cells": numbers.cells.rename(names),
