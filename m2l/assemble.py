@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from m2l import config, metrics, sample, schema
-from m2l.build import CONFIGS, DIST, KINDS, TABLES, Progress, Report, build
+from m2l.build import DIST, TABLES, Progress, Report, build
 from m2l.conservation import conserved
 from m2l.engine.base import Engine
 from m2l.errors import BuildError
@@ -18,6 +18,10 @@ from m2l.process import writing
 from m2l.sketch import Counts, sketches
 from m2l.slices import Composed
 from m2l.spec import DatasetSpec
+
+KINDS = ("seed", "evolved", "conversation")
+CONFIGS = {"seed_data": KINDS[:1], "seed_evol_data": KINDS[:2], "full_data": KINDS}
+"""The three configs of the published dataset; each holds the rows of the one before it."""
 
 NUMBERS = "numbers"
 """The folder beside the dataset with its numbers by language, task, operator and so on."""
@@ -89,6 +93,31 @@ def sampled(folder: Path, language: str, dataset: DatasetSpec) -> Part:
 
     Raises BuildError if a row that was attempted is neither kept nor rejected, or both.
     """
+    kept, measured = _judged(folder)
+    last = "conversation" if kept["conversation"].height else "evolved"
+    weights = _weights(dataset)
+    chosen, short, counts = {"seed": kept["seed"]}, [], {}
+    for kind, axes in AXES.items():
+        size, order = _size(dataset, kind, language), None
+        if kind == last or size < kept[kind].height:
+            counts[kind] = _sketches(folder / f"{kind}.parquet")
+            order = sample.diverse(kept[kind], counts[kind], axes)
+        chosen[kind] = sample.balanced(kept[kind], size, axes, order=order, weights=weights)
+        found = sample.shortfalls(chosen[kind], _cells(dataset, axes), size, axes, weights)
+        short.append(found.select(pl.lit(language).alias("language"), pl.lit(kind).alias("kind"), pl.all()))
+    _at_least(dataset, language, chosen)
+    taken = pl.concat(table["row_id"] for table in chosen.values())
+    rows = measured.with_columns(sampled=pl.col("row_id").is_in(taken.implode()), language=pl.lit(language))
+    told = kept[last].select("row_id", *metrics.AXES.values())
+    return Part(
+        {kind: _by_split(table, dataset.validation) for kind, table in chosen.items()},
+        metrics.count(language, rows, told, counts[last]),
+        pl.concat(short, how="diagonal").filter(pl.col("short") > 0),
+    )
+
+
+def _judged(folder: Path) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """Return what was kept, by kind, and the measures of every attempted row with its `reason`, null if it was kept."""
     kept = {kind: _collect(_scan(folder / f"{kind}.parquet", schema.ROWS).select(_COLUMNS), folder) for kind in KINDS}
     rejected = _collect(_scan(folder / "rejected.parquet", schema.REJECTED).select("row_id", "kind", "reason"), folder)
     measures = _collect(_scan(folder / "measures.parquet", schema.MEASURES), folder)
@@ -96,32 +125,7 @@ def sampled(folder: Path, language: str, dataset: DatasetSpec) -> Part:
         of_kind = pl.col("kind") == kind
         verdicts = {"kept": kept[kind]["row_id"], "rejected": rejected.filter(of_kind)["row_id"]}
         conserved(f"{folder}: {kind}", measures.filter(of_kind)["row_id"], verdicts)
-    last = "conversation" if kept["conversation"].height else "evolved"
-    counts = {
-        kind: _sketches(folder / f"{kind}.parquet")
-        for kind in AXES
-        if kind == last or kept[kind].height > _size(dataset, kind, language)
-    }
-    chosen, short = {"seed": kept["seed"]}, []
-    for kind, axes in AXES.items():
-        size, weights = _size(dataset, kind, language), _weights(dataset)
-        order = sample.diverse(kept[kind], counts[kind], axes) if kind in counts else None
-        chosen[kind] = sample.balanced(kept[kind], size, axes, order=order, weights=weights)
-        short.append(
-            sample.shortfalls(chosen[kind], _cells(dataset, axes), size, axes, weights).select(
-                pl.lit(language).alias("language"), pl.lit(kind).alias("kind"), pl.all()
-            )
-        )
-    _at_least(dataset, language, chosen)
-    taken = pl.concat(table["row_id"] for table in chosen.values())
-    rows = measures.join(rejected.select("row_id", "reason"), on="row_id", how="left", maintain_order="left")
-    rows = rows.with_columns(sampled=pl.col("row_id").is_in(taken.implode()), language=pl.lit(language))
-    told = kept[last].select("row_id", *metrics.AXES.values())
-    return Part(
-        {kind: _by_split(table, dataset.validation) for kind, table in chosen.items()},
-        metrics.count(language, rows, told, counts[last]),
-        pl.concat(short, how="diagonal").filter(pl.col("short") > 0),
-    )
+    return kept, measures.join(rejected.select("row_id", "reason"), on="row_id", how="left", maintain_order="left")
 
 
 def _size(dataset: DatasetSpec, kind: str, language: str) -> int:

@@ -30,9 +30,6 @@ STORE = Path("cache/store.sqlite")
 LOCKS = Path("cache/locks")
 TABLES = Path("data/tables")
 DIST = Path("data/dist")
-KINDS = ("seed", "evolved", "conversation")
-CONFIGS = {"seed_data": KINDS[:1], "seed_evol_data": KINDS[:2], "full_data": KINDS}
-"""The three configs of the published dataset; each holds the rows of the one before it."""
 
 _WAIT_SECONDS = 0.2
 """How long to wait for another process before looking again whether it has made what is missing."""
