@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := all
-.PHONY: all setup model build test bench-build check format lock clean help toolchain
+.PHONY: all setup model build test bench-build bench-assemble bench-diversity check format lock clean help toolchain
 
 all: setup model ## install, put the default model in place, build the starter dataset
 	@dvc repro
@@ -14,7 +14,7 @@ all: setup model ## install, put the default model in place, build the starter d
 	@m2l summary
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 toolchain:
 	@command -v $(PYTHON) >/dev/null || { echo "m2l: no $(PYTHON). Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 2; }
@@ -45,6 +45,12 @@ build: ## make again what changed (the same as `dvc repro`)
 test: $(VENV)/.installed-dev model ## run the tests, those with the real models too
 	@m2l model get smollm2_135m
 	@pytest
+
+bench-assemble: $(VENV)/.installed ## measure the assemble stage at 10,000 to 200,000 conversations (half an hour)
+	@python bench/assemble.py
+
+bench-diversity: $(VENV)/.installed ## measure what taking unlike rows first brings, on the tables that are built
+	@python bench/diversity.py
 
 check: $(VENV)/.installed-dev ## formatting, lint, types, layers
 	@ruff format --check m2l tests bench

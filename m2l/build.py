@@ -1,4 +1,4 @@
-"""The stages: one language's tables from its slice, and the dataset from all tables.
+"""The stage of a language: its tables from its slice.
 
 The only caller of an engine. What the store has is never asked for again; a model is
 loaded only when something is missing.
@@ -6,7 +6,7 @@ loaded only when something is missing.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -15,33 +15,25 @@ import msgspec
 import polars as pl
 
 from m2l import changes, config, models, rows, schema, slices
+from m2l.conservation import conserved
 from m2l.digest import digest
 from m2l.engine.base import Engine
 from m2l.errors import BuildError
-from m2l.exporters.base import Dataset, Exporter
 from m2l.ledger import LEASE_SECONDS, Ledger
+from m2l.measure import measures
 from m2l.pipeline import Drafts, Round, rounds
 from m2l.process import Owner, exclusive, writing
 from m2l.records import Completion, FinishReason, Request
-from m2l.sample import balanced
-from m2l.spec import DatasetSpec, Slice
+from m2l.spec import Slice
 from m2l.store import Store
 
 STORE = Path("cache/store.sqlite")
 LOCKS = Path("cache/locks")
 TABLES = Path("data/tables")
 DIST = Path("data/dist")
-KINDS = ("seed", "evolved", "conversation")
-CONFIGS = {"seed_data": KINDS[:1], "seed_evol_data": KINDS[:2], "full_data": KINDS}
-"""The three configs of the published dataset; each holds the rows of the one before it."""
 
 _WAIT_SECONDS = 0.2
 """How long to wait for another process before looking again whether it has made what is missing."""
-
-_AXES = {
-    "evolved": ("task", "task_evol_type"),
-    "conversation": ("task", "task_evol_type", "multiturn_evol_type"),
-}
 
 
 class Progress(Protocol):
@@ -229,6 +221,8 @@ def build(
         finally:
             runner.close()
         made, counts = rows.judge(piece, drafts)
+        _conserve(piece, drafts, made)
+        made["measures"] = measures(piece, drafts, rows.context(piece))
         for table, content in made.items():
             schema.write(content, root / tables / name / f"{table}.parquet")
         if piece.judge is None:
@@ -237,6 +231,21 @@ def build(
             part.write_bytes(msgspec.json.format(msgspec.json.encode(counts, order="sorted"), indent=1) + b"\n")
         _remember(Ledger(store), piece, runner, tables)
         return Report(len(runner.made), runner.reused, runner.tokens, runner.seconds, counts)
+
+
+def _conserve(piece: Slice, drafts: Drafts, made: Mapping[str, pl.DataFrame]) -> None:
+    """Raise BuildError if a seed or draft is not in just one of the tables that were made of them."""
+    attempted = {
+        "seed": [*(seed.seed_id for seed in piece.seeds), *(row.where for row in piece.quarantined)],
+        "evolved": [draft.row_id for draft in drafts.evolved],
+        "conversation": [draft.row_id for draft in drafts.conversations],
+    }
+    for kind, ids in attempted.items():
+        rejected = made["rejected"].filter(pl.col("kind") == kind)["row_id"]
+        parts = {"kept": made[kind]["row_id"], "rejected": rejected}
+        if kind == "seed":
+            parts["quarantined"] = made["quarantined"]["where"]
+        conserved(f"{piece.language_code}: {kind}", ids, parts)
 
 
 def _remember(ledger: Ledger, piece: Slice, runner: Runner, tables: Path) -> None:
@@ -251,70 +260,3 @@ def _remember(ledger: Ledger, piece: Slice, runner: Runner, tables: Path) -> Non
         ledger.record_build(
             piece.language_code, digest_, content, reason=reason or "missing", leaves=leaves, made=runner.made
         )
-
-
-def assemble(root: Path, dataset: DatasetSpec, *, tables: Path = TABLES, dist: Path = DIST) -> dict[str, object]:
-    """Sample the tables of all languages and write the dataset to `dist`; return its metrics."""
-    parts = {
-        kind: [_table(root / tables / name / f"{kind}.parquet", schema.ROWS) for name in dataset.languages]
-        for kind in KINDS
-    }
-    for kind, axes in _AXES.items():
-        size = getattr(dataset.quota, kind)
-        parts[kind] = [balanced(table, size, axes) for table in parts[kind]]
-    sampled = {kind: pl.concat(frames) for kind, frames in parts.items()}
-    configs = {
-        name: pl.concat([sampled[kind] for kind in kinds]).with_columns(id=pl.int_range(pl.len(), dtype=pl.Int32))
-        for name, kinds in CONFIGS.items()
-    }
-    counts = {
-        name: msgspec.json.decode((root / tables / name / "counts.json").read_bytes()) for name in dataset.languages
-    }
-    metrics: dict[str, object] = {
-        "rows": {name: table.height for name, table in configs.items()},
-        "sampled": {
-            kind: {n: f.height for n, f in zip(dataset.languages, frames, strict=True)}
-            for kind, frames in parts.items()
-        },
-        "languages": counts,
-    }
-    content = Dataset(
-        spec=dataset,
-        configs=configs,
-        rejected=pl.concat(
-            [_table(root / tables / n / "rejected.parquet", schema.REJECTED) for n in dataset.languages]
-        ),
-        quarantined=pl.concat(
-            [
-                *(_table(root / tables / n / "quarantined.parquet", schema.QUARANTINED) for n in dataset.languages),
-                schema.frame(
-                    [msgspec.to_builtins(row) | {"language": ""} for row in dataset.quarantined], schema.QUARANTINED
-                ),
-            ]
-        ),
-        metrics=metrics,
-    )
-    for name, target in dataset.exporter.items():
-        config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml").export(content, root / dist)
-    with writing(root / dist / "metrics.json") as part:
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(metrics, order="sorted"), indent=1) + b"\n")
-    return metrics
-
-
-def run_all(
-    root: Path, composed: slices.Composed, *, tables: Path, dist: Path, engine: Engine | None = None,
-    progress: Callable[[str], Progress] | None = None,
-) -> tuple[dict[str, Report], dict[str, object]]:  # fmt: skip
-    """Build every slice and assemble them, without DVC; the store is the project's."""
-    reports = {
-        name: build(root, piece, tables=tables, engine=engine, progress=progress(name) if progress else None)
-        for name, piece in composed.slices.items()
-    }
-    return reports, assemble(root, composed.dataset, tables=tables, dist=dist)
-
-
-def _table(path: Path, columns: dict[str, object]) -> pl.DataFrame:
-    try:
-        return schema.check(pl.read_parquet(path), columns, where=str(path))
-    except (OSError, pl.exceptions.PolarsError) as err:
-        raise BuildError(f"{path}: cannot be read ({err}). Run `dvc repro`, which makes it.") from err

@@ -168,10 +168,13 @@ def check(
 
 
 @app.command()
-def summary() -> None:
-    """Say in five lines what was made, where it lies, and what to try next."""
+def summary(as_json: Json = False) -> None:
+    """Say what was made, how good each language is, where it lies, and what to try next."""
     from m2l import lineage
 
+    if as_json:
+        print(json.dumps(lineage.numbers(_root()), ensure_ascii=False, indent=1))
+        return
     for line in lineage.summary(_root()):
         print(line)
 
@@ -390,13 +393,12 @@ def build_stage(language: str) -> None:
 @app.command("assemble", hidden=True)
 def assemble_stage() -> None:
     """Sample and export the dataset; the last stage of dvc.yaml."""
-    from m2l import build as builds
-    from m2l import slices
+    from m2l import assemble, slices
     from m2l.process import die_with_parent
 
     die_with_parent()
     root = _root()
-    metrics: Any = builds.assemble(root, slices.read_dataset(root / slices.FOLDER))
+    metrics = assemble.assemble(root, slices.read_dataset(root / slices.FOLDER))
     print(", ".join(f"{name}: {rows} rows" for name, rows in metrics["rows"].items()))
 
 

@@ -20,7 +20,7 @@ CHANGES = ("added", "removed", "changed")
 COLUMNS = ("row_id", "language", "task", "task_evol_type", "multiturn_evol_type", "conversation")
 _AXES = ("language", "task", "operator")
 _NAMES = {"task_evol_type": "operator", "multiturn_evol_type": "variation"}
-_FULL, _REJECTED = "full_data/train.parquet", "rejected/train.parquet"
+_FULL, _HELD, _REJECTED = "full_data/train.parquet", "full_data/validation.parquet", "rejected/train.parquet"
 _FOLDER = "name a folder that holds a dataset"
 _SHOWN = 160
 
@@ -112,7 +112,7 @@ def read(root: Path, where: str) -> Side:
 
 def read_folder(folder: Path, name: str) -> Side:
     """Return the dataset of a folder, under a name for people; raises BuildError if it holds none."""
-    files = {file: folder / file for file in (_FULL, _REJECTED) if (folder / file).is_file()}
+    files = {file: folder / file for file in (_FULL, _HELD, _REJECTED) if (folder / file).is_file()}
     if _FULL in files:
         return _side(name, files)
     raise BuildError(f"{name}: holds no {_FULL}. Make it with `dvc repro`, or {_FOLDER}.")
@@ -122,7 +122,8 @@ def _side(name: str, files: dict[str, Path]) -> Side:
     rejected = schema.frame([], schema.REJECTED).select(*COLUMNS, "reason")
     if _REJECTED in files:
         rejected = _rows(files[_REJECTED], f"{name}: {_REJECTED}", rejected.columns)
-    return Side(name, _rows(files[_FULL], f"{name}: {_FULL}", COLUMNS), rejected)
+    kept = pl.concat(_rows(files[file], f"{name}: {file}", COLUMNS) for file in (_FULL, _HELD) if file in files)
+    return Side(name, kept, rejected)
 
 
 def _rows(path: Path, where: str, columns: Sequence[str]) -> pl.DataFrame:
@@ -148,7 +149,8 @@ def _cached(root: Path, name: str, lock: str) -> dict[str, Path]:
     try:
         listed: Any = msgspec.json.decode((cache / tree[:2] / tree[2:]).read_bytes())
         found = {item["relpath"]: cache / item["md5"][:2] / item["md5"][2:] for item in listed}
-        return {file: found[file].resolve(strict=True) for file in (_FULL, _REJECTED)}
+        files = (_FULL, _REJECTED, *([_HELD] if _HELD in found else []))
+        return {file: found[file].resolve(strict=True) for file in files}
     except (OSError, msgspec.MsgspecError, LookupError, TypeError) as err:
         raise BuildError(
             f"{name}: not whole in DVC's cache. Get it by `dvc pull --all-commits`, or {_FOLDER}."

@@ -7,13 +7,19 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from m2l.assemble import NUMBERS
 from m2l.build import DIST, STORE, TABLES
 from m2l.errors import BuildError
 from m2l.records import Completion, Request
 from m2l.schema import REJECTED
 from m2l.store import Store
 
+SHOWN = 12
+"""Languages that the summary has room for."""
+
 _FILES = ("seed", "evolved", "conversation", "rejected")
+_SHARES = ("yield", "truncated", "in_language", "verifiable")
+_DIVERSITY = ("distinct_2", "self_similarity")
 
 
 def describe(root: Path, row_id: str, *, prompts: bool) -> Iterator[str]:
@@ -55,29 +61,62 @@ def _marks(root: Path, row: dict[str, Any]) -> Iterator[str]:
         yield f"judge      {found['judge']} ({found['model']}): {marks}{score}; call {found['request_key']}"
 
 
-def summary(root: Path) -> list[str]:
-    """Return five lines: what was made, how much of it was kept, where it lies, how to read it, what to try next.
-
-    Raises BuildError if there is no dataset yet.
-    """
+def numbers(root: Path) -> dict[str, Any]:
+    """Return the metrics of the dataset, and its numbers by language and by kind; raises BuildError without one."""
     path = root / DIST / "metrics.json"
     try:
         metrics: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.MsgspecError) as err:
+        tables = {
+            name: pl.read_csv(root / DIST / NUMBERS / f"{name}.csv").to_dicts() for name in ("languages", "kinds")
+        }
+    except (OSError, msgspec.MsgspecError, pl.exceptions.PolarsError) as err:
         raise BuildError(f"{path}: no dataset yet. Make it with `dvc repro`.") from err
-    talks = {name: counts["conversation"] for name, counts in metrics["languages"].items()}
-    kept = sum(talk["kept"] for talk in talks.values())
-    attempted = sum(talk["attempted"] for talk in talks.values())
-    example = pl.read_parquet(root / DIST / "full_data" / "train.parquet").filter(pl.col("kind") == "conversation")
-    row_id = example["row_id"][0] if example.height else "ROW_ID"
+    return {"metrics": metrics, **tables}
+
+
+def summary(root: Path) -> list[str]:
+    """Return what was made, how much of it was kept, how good each language is, where it lies, and what to try next.
+
+    Raises BuildError if there is no dataset yet.
+    """
+    found = numbers(root)
+    metrics, languages = found["metrics"], found["languages"]
+    talks = [row for row in found["kinds"] if row["kind"] == "conversation"]
+    kept, attempted = (sum(row[name] for row in talks) for name in ("kept", "attempted"))
+    example = pl.scan_parquet(root / DIST / "full_data" / "train.parquet").filter(pl.col("kind") == "conversation")
+    row_id = next(iter(example.select("row_id").head(1).collect()["row_id"]), "ROW_ID")
     return [
-        f"Made: {metrics['rows']['full_data']} rows in {len(talks)} languages ({', '.join(talks)}).",
+        f"Made: {metrics['rows']['full_data']} rows in {len(languages)} languages"
+        + (f", {metrics['validation']} of them held out for validation." if metrics["validation"] else "."),
         f"Kept: {kept} of {attempted} conversations; the others lie beside them with their reasons.",
-        f"Where: {DIST}/ (README.md is its card); in Python: datasets.load_dataset('{DIST}', 'full_data').",
+        "",
+        *_table(languages),
+        "",
+        f"Where: {DIST}/ (README.md is its card); in Python: datasets.load_dataset('{DIST}', 'full_data'). "
+        f"`dvc metrics show` and `dvc plots show` tell more.",
         f"Read one: m2l show {row_id[:8]} prints a conversation's way from its seed, with every prompt.",
         "Next: source .venv/bin/activate, edit a prompt in conf/operator/, see what it costs by `m2l plan`, "
         "then `dvc repro`.",
     ]
+
+
+def _table(languages: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each language, or for the ones that kept the least of what was attempted."""
+    yield (
+        f"{'language':<10} {'attempted':>9} {'kept':>5} {'yield':>6} {'asked again':>11} {'cut off':>7} "
+        f"{'in language':>11} {'verifiable':>10} {'distinct-2':>10} {'alike':>6}"
+    )
+    lowest = sorted(languages, key=lambda row: (row["yield"] or 0, row["language"]))[:SHOWN]
+    for row in sorted(lowest, key=lambda row: str(row["language"])):
+        shares = {name: "-" if row[name] is None else f"{row[name]:.0%}" for name in _SHARES}
+        distinct, alike = ("-" if row[name] is None else f"{row[name]:.2f}" for name in _DIVERSITY)
+        yield (
+            f"{row['language']:<10} {row['attempted']:>9} {row['kept']:>5} {shares['yield']:>6} "
+            f"{row['asked_again']:>11} {shares['truncated']:>7} {shares['in_language']:>11} "
+            f"{shares['verifiable']:>10} {distinct:>10} {alike:>6}"
+        )
+    if len(languages) > SHOWN:
+        yield f"... the lowest {SHOWN} of {len(languages)}; all are in {DIST}/{NUMBERS}/languages.csv."
 
 
 def find(root: Path, row_id: str) -> dict[str, Any]:

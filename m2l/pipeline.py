@@ -39,11 +39,15 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """All that a slice wrote: evolved instructions with their answers, conversations, and a judge's marks for them."""
+    """All that a slice wrote: evolved instructions with their answers, conversations, and a judge's marks for them.
+
+    `replaced` are drafts as they were with a last text that was asked for again.
+    """
 
     evolved: tuple[Draft, ...]
     conversations: tuple[Draft, ...]
     judgements: tuple[Judgement, ...] = ()
+    replaced: tuple[Draft, ...] = ()
 
 
 Answers = Sequence[Completion | None]
@@ -60,7 +64,8 @@ def rounds(piece: Slice) -> Rounds:
     A judge, if there is one, is asked about all that stands at the end.
     """
     prompts, judge = Prompts(piece), Judge(piece)
-    step = partial(_round, repairs=piece.repairs)
+    replaced: list[Draft] = []
+    step = partial(_round, repairs=piece.repairs, replaced=replaced)
     evolved = yield from step("evolve", evolve.drafts(piece), prompts.evolve, judge.instruction, None)
     evolved = yield from step("respond", evolved, prompts.respond, judge.answer, "assistant")
     talks = converse.drafts([draft for draft in evolved if draft.state != "failed"], piece)
@@ -71,7 +76,7 @@ def rounds(piece: Slice) -> Rounds:
             f"assistant turn {number}", talks, prompts.assistant_turn, judge.assistant_turn, "assistant", turn
         )
     judgements = yield from _judged(piece, evolved, talks)
-    return Drafts(tuple(evolved), tuple(talks), tuple(judgements))
+    return Drafts(tuple(evolved), tuple(talks), tuple(judgements), tuple(replaced))
 
 
 def _judged(
@@ -107,10 +112,12 @@ def _round(
     turn: int = -1,
     *,
     repairs: int,
+    replaced: list[Draft],
 ) -> Generator[Round, Answers, list[Draft]]:
     """Ask for one text of every draft that goes on, again for what cannot stand, and return all drafts, advanced.
 
-    The last text stays where none can stand, for the filters to reject with their reason.
+    The last text stays where none can stand, for the filters to reject with their reason;
+    what was put in the place of another text is added to `replaced`.
     """
     waiting = [
         index
@@ -121,6 +128,8 @@ def _round(
     for attempt in range(repairs + 1):
         if not waiting:
             break
+        if attempt:
+            replaced += [result[index] for index in waiting]
         requests = [
             _attempt(ask(drafts[index]), attempt) if drafts[index].state == "open" else None for index in waiting
         ]

@@ -54,6 +54,7 @@ def check(root: Path, conf: Config) -> None:
     for task in conf.recipe.seeds_of_task:
         if task not in tasks:
             raise ConfigError(unknown(f"conf/recipe/{conf.recipe.name}.yaml", "task", task, tasks))
+    _check_weights(root, conf)
     for where, prompt in forms.items():
         for form in prompt:
             if form not in languages:
@@ -95,6 +96,15 @@ def _check_judge(root: Path, judge: JudgeSpec) -> None:
             raise ConfigError(unknown(where, "language", form, languages))
     for kind in ("chat", "completion"):
         templates.check(getattr(judge, kind), judging.VARIABLES, where=f"{where}: {kind}")
+
+
+def _check_weights(root: Path, conf: Config) -> None:
+    """Raise ConfigError if the recipe weighs something that `conf/` does not declare."""
+    for axis in conf.recipe.quota.weight.__struct_fields__:
+        known = config.options(root, axis)
+        for name in getattr(conf.recipe.quota.weight, axis):
+            if name not in known:
+                raise ConfigError(unknown(f"conf/recipe/{conf.recipe.name}.yaml: quota.weight", axis, name, known))
 
 
 def _check_fields(name: str, task: Task) -> None:

@@ -16,21 +16,11 @@ from m2l.spec import Slice
 
 def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
     """Return the kept rows by kind with `rejected` and `quarantined`, and the counts of all of them."""
+    known = msgspec.structs.replace(context(piece), scores=_scores(piece, drafts))
     filters = {
         name: config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
         for name, target in piece.filter.items()
     }
-    context = Context(
-        language_code=piece.language_code,
-        language=piece.language,
-        others=piece.others,
-        task=piece.task,
-        operator=piece.operator,
-        variation=piece.variation,
-        seeds={seed.seed_id: seed for seed in piece.seeds},
-        examples=piece.examples,
-        scores=_scores(piece, drafts),
-    )
     raw: dict[str, list[dict[str, Any]]] = {
         "seed": [_seed_row(piece, index) for index in range(len(piece.seeds))],
         "evolved": [_row(piece, draft) for draft in drafts.evolved],
@@ -40,7 +30,7 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
     rejected = []
     counts: dict[str, object] = {}
     for kind, rows in raw.items():
-        kept, failed = _judge_kind(rows, filters, context)
+        kept, failed = _judge_kind(rows, filters, known)
         result[kind] = kept
         rejected.append(failed)
         counts[kind] = {
@@ -57,6 +47,20 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
         counts["judged"] = _judged_counts(result["judged"])
     counts["quarantined"] = dict(sorted(Counter(row.reason for row in piece.quarantined).items()))
     return result, counts
+
+
+def context(piece: Slice) -> Context:
+    """Return what a filter may know of a slice."""
+    return Context(
+        language_code=piece.language_code,
+        language=piece.language,
+        others=piece.others,
+        task=piece.task,
+        operator=piece.operator,
+        variation=piece.variation,
+        seeds={seed.seed_id: seed for seed in piece.seeds},
+        examples=piece.examples,
+    )
 
 
 def _judge_kind(

@@ -10,6 +10,9 @@ import polars as pl
 from m2l.errors import BuildError
 from m2l.process import writing
 
+ROW_GROUP = 8192
+"""Rows of a parquet row group, which is what is in memory at a time while a dataset is written or streamed."""
+
 TURN = pl.Struct({"role": pl.String, "content": pl.String})
 
 PAPER: dict[str, Any] = {
@@ -76,6 +79,33 @@ JUDGED: dict[str, Any] = {
 
 QUARANTINED: dict[str, Any] = {"language": pl.String, "where": pl.String, "reason": pl.String, "text": pl.String}
 
+MEASURES: dict[str, Any] = {
+    "row_id": pl.String,
+    "kind": pl.String,
+    "task": pl.String,
+    "task_evol_type": pl.String,
+    "multiturn_evol_type": pl.String,
+    "no_of_turns": pl.Int32,
+    "user_words": pl.Int32,
+    "assistant_words": pl.Int32,
+    "texts": pl.Int32,
+    "truncated": pl.Int32,
+    "verified": pl.Int32,
+    "expected": pl.Int32,
+    "replaced": pl.Int32,
+    "replaced_truncated": pl.Int32,
+    "replaced_verified": pl.Int32,
+    "replaced_expected": pl.Int32,
+    "words": pl.List(pl.UInt32),
+}
+"""What was counted of each attempted row, kept or not, so that no filter's edit changes it.
+
+`texts` are those that the model wrote for this row and not for its parent; of them
+`truncated` hit their budget, a detector or a script could verify the language of
+`verified`, and `expected` were in it. `replaced` texts were asked for again. `words` are
+all words of the row in order, each by the number of its first appearance in the table.
+"""
+
 
 def frame(rows: Sequence[dict[str, object]], schema: dict[str, Any]) -> pl.DataFrame:
     """Return `rows` as a frame of exactly the columns and types of `schema`."""
@@ -88,6 +118,18 @@ def write(table: pl.DataFrame, path: Path) -> None:
     table.write_parquet(buffer)
     with writing(path) as part:
         part.write_bytes(buffer.getbuffer())
+
+
+def sink(table: pl.LazyFrame, path: Path, size: int) -> None:
+    """Write rows as parquet, whole or not at all, without holding them; raises BuildError unless they are `size`."""
+    with writing(path) as part:
+        try:
+            table.sink_parquet(part, row_group_size=ROW_GROUP, maintain_order=True)
+            written = pl.scan_parquet(part, glob=False).select(pl.len()).collect().item()
+        except pl.exceptions.PolarsError as err:
+            raise BuildError(f"{path}: cannot be written ({str(err).splitlines()[0]}). Run `dvc repro -f`.") from err
+        if written != size:
+            raise BuildError(f"{path}: {written} rows are not the {size} chosen. Run `dvc repro -f`, then report it.")
 
 
 def check(table: pl.DataFrame, schema: dict[str, Any], *, where: str) -> pl.DataFrame:

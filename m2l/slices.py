@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -41,12 +41,15 @@ FOLDER = Path("cache/slices")
 DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
-    "__main__.py", "audit.py", "catalogue.py", "changes.py", "cli.py", "diff.py", "download.py", "dvc_lock.py",
-    "dvc_rwlock.py", "engine", "forecast.py", "gguf.py", "ledger.py", "lineage.py", "machine.py", "models.py",
-    "plan.py", "process.py", "progress.py", "salvage.py", "store.py", "store_tables.py", "sweep.py", "upkeep.py",
-    "why.py",
+    "__main__.py", "assemble.py", "audit.py", "catalogue.py", "changes.py", "cli.py", "diff.py", "download.py",
+    "dvc_lock.py", "dvc_rwlock.py", "engine", "exporters", "forecast.py", "gguf.py", "ledger.py", "lineage.py",
+    "machine.py", "metrics.py", "models.py", "plan.py", "process.py", "progress.py", "salvage.py", "sample.py",
+    "sketch.py", "store.py", "store_tables.py", "sweep.py", "upkeep.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
+
+_MAKES_THE_SAMPLE = {"assemble.py", "exporters", "metrics.py", "sample.py", "sketch.py"}
+"""Parts of the package whose edits change the dataset, and no language's tables."""
 
 
 class Composed(msgspec.Struct, frozen=True):
@@ -74,12 +77,18 @@ def resolve(root: Path, conf: Config) -> Composed:
         if not _stands(root / FOLDER / f"{name}.json", content(piece)):  # else it was checked when it was written
             references.check_prompts(piece)
     dataset = DatasetSpec(
-        code=maker.code,
+        code=code_digest(_NO_EFFECT_ON_ROWS - _MAKES_THE_SAMPLE),
         recipe=conf.recipe.name,
         languages={name: language.facts for name, language in sorted(conf.language.items())},
         model=conf.model.bare,
         identity=maker.identity,
+        operators={
+            task: tuple(sorted(name for name, operator in conf.operator.items() if task in operator.applies_to))
+            for task in sorted(conf.task)
+        },
+        variations=tuple(sorted(conf.variation)),
         quota=conf.recipe.quota,
+        validation=conf.recipe.validation,
         quarantined=tuple(found.quarantined.get("", ())),
         exporter=conf.exporter,
     )
@@ -125,12 +134,10 @@ def read_dataset(folder: Path) -> DatasetSpec:
     return _decode(folder / f"{DATASET}.json", DatasetSpec, DATASET)
 
 
-def code_digest() -> str:
+def code_digest(without: Collection[str] = _NO_EFFECT_ON_ROWS) -> str:
     """Return a digest of the sources that rows depend on, so that an edit of a parser or filter rebuilds tables."""
     package = Path(__file__).parent
-    files = sorted(
-        path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in _NO_EFFECT_ON_ROWS
-    )
+    files = sorted(path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in without)
     return digest([[str(path.relative_to(package)), digest_bytes(path.read_bytes())] for path in files])
 
 

@@ -15,6 +15,8 @@ ENGLISH = "eng_Latn"
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Weight = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -277,11 +279,30 @@ class MaxTokens(Spec, frozen=True):
     assistant_turn: int
 
 
-class Quota(Spec, frozen=True):
-    """How many rows of each kind the sample takes from every language."""
+class Weights(Spec, frozen=True):
+    """How many rows a language, task, operator or variation gets for each row of one that is not named."""
 
-    evolved: int
-    conversation: int
+    language: dict[str, Weight]
+    task: dict[str, Weight]
+    operator: dict[str, Weight]
+    variation: dict[str, Weight]
+
+
+class AtLeast(Spec, frozen=True):
+    """The fewest rows that the sample of each language must have of every task, operator and variation."""
+
+    task: NotNegative
+    operator: NotNegative
+    variation: NotNegative
+
+
+class Quota(Spec, frozen=True):
+    """How many rows of each kind the sample takes from every language, and how they are dealt."""
+
+    evolved: NotNegative
+    conversation: NotNegative
+    weight: Weights
+    at_least: AtLeast
 
 
 class Recipe(Spec, frozen=True):
@@ -289,7 +310,7 @@ class Recipe(Spec, frozen=True):
 
     `seeds_of_task` overrides `seeds_per_task` for tasks by name; `operators_per_seed`
     null applies every operator of the task. A text that fails is asked for up to
-    `repairs` times more.
+    `repairs` times more. `validation` is the share of seeds whose rows are held out.
     """
 
     name: str
@@ -300,6 +321,7 @@ class Recipe(Spec, frozen=True):
     repairs: NotNegative
     max_tokens: MaxTokens
     quota: Quota
+    validation: Share
 
     def seeds_wanted(self, task: str) -> int:
         """Return how many seeds of a task the recipe declares."""
@@ -479,7 +501,8 @@ class Slice(Spec, frozen=True, omit_defaults=True):
 class DatasetSpec(Spec, frozen=True):
     """What `assemble` reads: which slices, how many rows of each, and in which formats.
 
-    `quarantined` are seed rows of no language that `conf/` knows.
+    `operators` are those of each task. `quarantined` are seed rows of no language that
+    `conf/` knows.
     """
 
     code: str
@@ -487,6 +510,9 @@ class DatasetSpec(Spec, frozen=True):
     languages: dict[str, LanguageFacts]
     model: Model
     identity: ModelIdentity
+    operators: dict[str, tuple[str, ...]]
+    variations: tuple[str, ...]
     quota: Quota
+    validation: float
     quarantined: tuple[Quarantined, ...]
     exporter: dict[str, Target]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m2l import build, config, slices
+from m2l import assemble, config, slices
 from m2l.errors import BuildError, M2LError
 from m2l.progress import Bar
 
@@ -50,7 +50,7 @@ def _variant(root: Path, composed: Any, folder: Path, overrides: list[str]) -> N
     try:
         resolved = slices.resolve(root, config.parse(root, composed, overrides))
         slices.write(resolved, folder / "slices")
-        reports, metrics = build.run_all(
+        reports, metrics = assemble.run_all(
             root, resolved, tables=folder / "tables", dist=folder / "dist", progress=lambda name: Bar(name)
         )
         talks: list[Any] = [report.counts["conversation"] for report in reports.values()]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from m2l import build, dvc_lock, dvc_rwlock, salvage, slices
+from m2l import assemble, build, dvc_lock, dvc_rwlock, salvage, slices
 from m2l.errors import BuildError, DamagedStoreError, StoreError
 from m2l.ledger import Ledger
 from m2l.pipeline import rounds
@@ -105,7 +105,7 @@ def repair(root: Path, damage: Sequence[Damage], languages: Sequence[str]) -> It
             report = build.build(root, slices.read(root / slices.FOLDER, name))
             yield f"{name}: tables made again, {report.made} calls"
     if "assemble" in stages:
-        build.assemble(root, slices.read_dataset(root / slices.FOLDER))
+        assemble.assemble(root, slices.read_dataset(root / slices.FOLDER))
         yield "dataset: assembled again"
     if any(item.kind == "cache" for item in damage):
         command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet"]

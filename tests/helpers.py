@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from m2l import build, config, slices
+from m2l import assemble, build, config, slices
 from m2l.engine.base import Engine, ModelFile
 from m2l.engine.fake import sample_words
 from m2l.records import Completion, Request
@@ -53,7 +53,7 @@ def piece(root: Path, *overrides: str, language: str = "eng_Latn") -> Slice:
 def run(root: Path, *overrides: str, limit: int | None = None) -> list[Request]:
     """Build everything and return the requests that reached the engine."""
     engine = Counting(limit=limit)
-    build.run_all(root, compose(root, *overrides), tables=build.TABLES, dist=build.DIST, engine=engine)
+    assemble.run_all(root, compose(root, *overrides), tables=build.TABLES, dist=build.DIST, engine=engine)
     return engine.requests
 
 

@@ -1,5 +1,6 @@
 """The commands that a person types."""
 
+import json
 import re
 import subprocess
 import sys
@@ -113,16 +114,20 @@ def test_check_names_every_problem(project: Path) -> None:
     assert "conf/operator/general_constraint.yaml: unknown task 'genral'" in done.stdout
 
 
-def test_summary_is_five_lines(project: Path) -> None:
-    """After a build the summary says what was made, where it lies and what to try next."""
+def test_summary_says_what_was_made_and_what_is_next(project: Path) -> None:
+    """After a build the summary has a line for each language between what was made and what to try next."""
     assert m2l(project, "summary").returncode == 2
     run(project)
     done = m2l(project, "summary")
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 2 + 1 + 2 + 1 + 3
+    assert re.search(r"^eng_Latn +48 +\d+ +\d+% +0 +\d+% +(\d+%|-) +\d+% +0\.\d\d +0\.\d\d$", done.stdout, re.MULTILINE)
     assert "data/dist" in done.stdout
     shown = re.search(r"m2l show (\w+)", done.stdout)
     assert shown is not None
     assert m2l(project, "show", shown[1]).returncode == 0
+    found = json.loads(m2l(project, "summary", "--json").stdout)
+    assert found["languages"][0]["attempted"] == 48
+    assert found["metrics"]["rows"]["full_data"] == found["metrics"]["sampled"]
 
 
 def test_progress_is_quiet_without_a_terminal(project: Path) -> None:

@@ -58,15 +58,11 @@ def test_each_config_holds_the_one_before(dist: Path) -> None:
 
 
 def test_every_rejected_row_has_its_reasons(dist: Path) -> None:
-    """A rejected row names the first rule it failed and all of them; counts add up in metrics.json."""
+    """A rejected row names the first rule it failed and all of them."""
     rejected = pl.read_parquet(dist / "rejected" / "train.parquet")
     assert "wrong_language" in rejected.filter(pl.col("kind") == "seed")["reason"].to_list()
     for row in rejected.iter_rows(named=True):
         assert row["reason"] == row["reasons"][0]
-    metrics = json.loads((dist / "metrics.json").read_text(encoding="utf-8"))
-    for counts in metrics["languages"].values():
-        for kind in ("seed", "evolved", "conversation"):
-            assert counts[kind]["kept"] + sum(counts[kind]["rejected"].values()) == counts[kind]["attempted"]
 
 
 def test_datasets_loads_every_config_that_the_card_names(dist: Path, tmp_path: Path) -> None:

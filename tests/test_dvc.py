@@ -1,5 +1,6 @@
 """What a person does: `dvc repro`, edits, kills, sweeps; the real dvc and the real stages."""
 
+import json
 import os
 import re
 import signal
@@ -76,6 +77,29 @@ def test_stages_run_only_for_what_changed(repository: Path, edit: Edit) -> None:
     output = dvc(repository, "repro")
     assert "hin_Deva: 0 calls made" in output
     assert tree(repository / "data" / "dist") == first
+
+
+def test_dvc_shows_and_compares_what_was_counted(repository: Path, edit: Edit, tmp_path: Path) -> None:
+    """`dvc metrics` and `dvc plots` read what `assemble` wrote, now and at the commit before a filter's edit."""
+    subprocess.run(["git", "add", "--all"], cwd=repository, check=True)
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *who, "commit", "--quiet", "--message", "first"], cwd=repository, check=True)
+    edit("conf/filter/length.yaml", "min_assistant_words: 2", "min_assistant_words: 19")
+    assert ran(dvc(repository, "repro")) == ["compose", "build@eng_Latn", "build@hin_Deva", "assemble"]
+    file = "data/dist/metrics.json"
+    shown = json.loads(dvc(repository, "metrics", "show", "--json"))[""]["data"][file]["data"]
+    assert shown == json.loads((repository / file).read_text(encoding="utf-8"))
+    moved = json.loads(dvc(repository, "metrics", "diff", "--json"))[file]
+    assert moved["kept"]["diff"] < 0 < moved["rejected"]["diff"] == -moved["kept"]["diff"]
+    assert "attempted" not in moved
+    drawn = json.loads(dvc(repository, "plots", "diff", "--json", "--out", str(tmp_path / "plots")))
+    names = ["language", "task", "operator", "reason"]
+    assert not drawn.get("errors")
+    assert len(drawn["data"]) == 5
+    text = json.dumps(drawn["data"])
+    assert all(f'"{name}"' in text for name in names)
+    assert "hin_Deva" in text
+    assert "general_deepening" in text
 
 
 def test_a_language_that_is_dropped_leaves_the_dataset(repository: Path) -> None:

@@ -140,6 +140,18 @@ CASES = {
         "ConfigError: conf/recipe/starter.yaml with recipe.repairs=0 recipe.seeds_per_task=0: Expected `int` >= 1 - at "
         "`seeds_per_task`. Correct it there.",
     ),
+    "a weight of something unknown": (
+        None,
+        ["+recipe.quota.weight.operator.general_deepning=2"],
+        "ConfigError: conf/recipe/starter.yaml: quota.weight: unknown operator 'general_deepning'. Did you mean "
+        "'general_deepening'? Available: *",
+    ),
+    "a share of seeds that leaves none to train on": (
+        None,
+        ["recipe.validation=1"],
+        "ConfigError: conf/recipe/starter.yaml with recipe.repairs=0 recipe.validation=1: Expected `float` < 1.0 - at "
+        "`validation`. Correct it there.",
+    ),
     "a language with nothing to draw from": (
         replace("conf/language/eng_Latn.yaml", "formats: [list, table, steps, letter, dialogue]", "formats: []"),
         [],

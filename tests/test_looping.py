@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from m2l import build, config
+from m2l import assemble, build, config
 from m2l.filters.base import apply
 from m2l.filters.length import Length
 from m2l.records import Completion, FinishReason, LoopRule, Request
@@ -29,7 +29,7 @@ def built(project: Path, repairs: int) -> tuple[list[Request], pl.DataFrame]:
     """Build one conversation with so many repairs; return the requests and the rejected rows."""
     engine = Looping(sound)
     composed = compose(project, *SMALL, f"recipe.repairs={repairs}")
-    build.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
+    assemble.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
     return engine.requests, pl.read_parquet(project / "data/tables/eng_Latn/rejected.parquet")
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from m2l import build, changes, plan
+from m2l import assemble, build, changes, plan
 from m2l.records import Request
 from tests.command import m2l
 from tests.conftest import Edit
@@ -142,7 +142,7 @@ def _files(project: Path) -> list[Path]:
 
 
 def _build(project: Path) -> int:
-    reports, _ = build.run_all(project, compose(project), tables=build.TABLES, dist=build.DIST)
+    reports, _ = assemble.run_all(project, compose(project), tables=build.TABLES, dist=build.DIST)
     return reports["eng_Latn"].made
 
 

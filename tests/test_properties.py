@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from m2l import build, config, slices
+from m2l import assemble, build, config, slices
 from m2l.build import Quiet, Runner, write_drafts
 from m2l.errors import M2LError
 from m2l.records import Request
@@ -220,4 +220,4 @@ def test_edits_in_any_order_end_where_a_fresh_build_does(project: Path, batch: i
 
 def _build(root: Path, conf: Config, folder: Path) -> None:
     composed = slices.resolve(root, conf)
-    build.run_all(root, composed, tables=folder / "tables", dist=folder / "dist", engine=Counting())
+    assemble.run_all(root, composed, tables=folder / "tables", dist=folder / "dist", engine=Counting())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from m2l import build, plan
+from m2l import assemble, build, plan
 from m2l.engine.base import Engine
 from m2l.records import Completion, FinishReason, Request
 from tests.conftest import Edit
@@ -58,7 +58,7 @@ def run(project: Path, answer: Callable[[Request, int], str], *overrides: str) -
     """Build one conversation and return the requests and all its rows."""
     engine = Scripted(answer)
     composed = compose(project, *SMALL, *overrides)
-    build.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
+    assemble.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
     folder = project / "data/tables/eng_Latn"
     rows = [pl.read_parquet(folder / f"{name}.parquet") for name in ("evolved", "conversation", "rejected")]
     return engine.requests, pl.concat(rows, how="diagonal").filter(pl.col("kind") == "conversation")
@@ -138,7 +138,7 @@ def test_an_error_is_not_asked_again(project: Path) -> None:
         overrides = ("task=[summarization]", "operator=[summarization_constraint]", *SMALL[2:], "recipe.repairs=2")
         composed = compose(project, *overrides)
         (project / build.STORE).unlink(missing_ok=True)
-        build.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
+        assemble.run_all(project, composed, tables=build.TABLES, dist=build.DIST, engine=engine)
         assert [step(request) for request in engine.requests].count(failing) == 1
         rejected = pl.read_parquet(project / "data/tables/eng_Latn/rejected.parquet")
         assert "too long" in rejected["error"].to_list()

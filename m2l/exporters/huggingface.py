@@ -1,8 +1,7 @@
 """Hugging Face layout: parquet files by config, and a dataset card whose facts come from the data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,42 +14,55 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 class HuggingFace(Exporter):
-    """Write one folder a config, `rejected` and `quarantined` beside them, and `README.md`."""
+    """Write one folder a config with a file a split, `rejected` and `quarantined` beside them, and `README.md`."""
 
     def export(self, dataset: Dataset, folder: Path) -> None:
-        tables = {**dataset.configs, "rejected": dataset.rejected, "quarantined": dataset.quarantined}
-        for name, table in tables.items():
-            schema.write(table, folder / name / "train.parquet")
+        for name, splits in dataset.configs.items():
+            for split, rows in splits.items():
+                schema.sink(rows, folder / name / f"{split}.parquet", dataset.sizes[name][split])
+            for path in (folder / name).glob("*.parquet"):
+                if path.stem not in splits:
+                    path.unlink()
+        schema.sink(dataset.rejected, folder / "rejected" / "train.parquet", dataset.metrics["rejected"])
+        schema.write(dataset.quarantined, folder / "quarantined" / "train.parquet")
         with writing(folder / "README.md") as part:
             part.write_text(card(dataset), encoding="utf-8")
 
 
 def card(dataset: Dataset) -> str:
     """Return the dataset card: YAML header and text, all of it from the data."""
-    spec, full = dataset.spec, dataset.configs["full_data"]
-    licenses = sorted(set(full["license"].to_list()))
+    spec, splits = dataset.spec, dataset.configs["full_data"].values()
+    origins = pl.concat(rows.select("source", "license") for rows in splits).unique().collect()
+    licenses, sources = sorted(set(origins["license"])), sorted(set(origins["source"]))
     header = [
         "---",
         *_yaml_list("language", sorted({language.bcp47 for language in spec.languages.values()})),
         f"license: {licenses[0].lower() if len(licenses) == 1 and spec.model.license == licenses[0] else 'other'}",
         *_yaml_list("task_categories", ["text-generation", "question-answering", "summarization"]),
-        *_yaml_list("size_categories", [_size(full.height)]),
+        *_yaml_list("size_categories", [_size(dataset.metrics["rows"]["full_data"])]),
         *_yaml_list("tags", ["synthetic", "multilingual", "multi-turn", "instruction-tuning", "m2l"]),
         "configs:",
-        *(
-            line
-            for name, table in {**dataset.configs, "rejected": dataset.rejected}.items()
-            if table.height  # a config without a row cannot be loaded
-            for line in (f"  - config_name: {name}", f"    data_files: {name}/train.parquet")
-        ),
+        *_configs(dataset),
         "---",
     ]
-    return "\n".join([*header, "", *_body(dataset, licenses)]) + "\n"
+    return "\n".join([*header, "", *_body(dataset, licenses, sources)]) + "\n"
 
 
-def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
-    spec = dataset.spec
-    kept = dataset.configs["full_data"]
+def _configs(dataset: Dataset) -> Iterator[str]:
+    """Yield the header's lines on which files hold which config and split; one without a row cannot be loaded."""
+    rejected = {"train": dataset.metrics["rejected"]}
+    for name, sizes in {**dataset.sizes, "rejected": rejected}.items():
+        if any(sizes.values()):
+            yield f"  - config_name: {name}"
+            yield "    data_files:"
+            for split, size in sizes.items():
+                if size:
+                    yield f"      - split: {split}"
+                    yield f"        path: {name}/{split}.parquet"
+
+
+def _body(dataset: Dataset, licenses: list[str], sources: list[str]) -> list[str]:
+    spec, rows, kinds = dataset.spec, dataset.metrics["rows"], dataset.numbers["kinds"]
     lines = [
         f"# {spec.recipe}: multilingual, multi-turn instruction data",
         "",
@@ -61,10 +73,10 @@ def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
         "",
         "| config | rows | what it holds |",
         "|---|---|---|",
-        f"| `seed_data` | {dataset.configs['seed_data'].height} | seeds |",
-        f"| `seed_evol_data` | {dataset.configs['seed_evol_data'].height} | and evolved instructions with an answer |",
-        f"| `full_data` | {kept.height} | and multi-turn conversations |",
-        f"| `rejected` | {dataset.rejected.height} | what the filters rejected, each row with its `reasons` |",
+        f"| `seed_data` | {rows['seed_data']} | seeds |",
+        f"| `seed_evol_data` | {rows['seed_evol_data']} | and evolved instructions with an answer |",
+        f"| `full_data` | {rows['full_data']} | and multi-turn conversations |",
+        f"| `rejected` | {dataset.metrics['rejected']} | what the filters rejected, each row with its `reasons` |",
         "",
         "Columns are those of M2Lingual, then ours: `row_id`, `parent_id` and `seed_id` give a row's descent, "
         "`request_keys` the calls that wrote it (`m2l show <row_id>` prints them with every prompt).",
@@ -75,18 +87,23 @@ def _body(dataset: Dataset, licenses: list[str]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for code, language in spec.languages.items():
-        rows = kept.filter(pl.col("language") == code).height
-        counts: Any = dataset.metrics["languages"]
-        talk = counts[code]["conversation"]
+        own = kinds.filter(pl.col("language") == code)
+        talk = own.filter(pl.col("kind") == "conversation").select(pl.col("attempted", "kept").sum()).row(0)
         lines.append(
-            f"| {language.name} (`{code}`) | {rows} | {talk['attempted']} | {talk['kept']} | {_verified(language)} |"
+            f"| {language.name} (`{code}`) | {own['sampled'].sum()} | {talk[0]} | {talk[1]} | {_verified(language)} |"
         )
     lines += ["", "## What was rejected", "", "| reason | rows |", "|---|---|"]
-    reasons = dataset.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    lines += [f"| `{reason}` | {count} |" for reason, count in reasons.iter_rows()]
+    reasons = sorted(dataset.metrics["rejected_for"].items(), key=lambda item: (-item[1], item[0]))
+    lines += [f"| `{reason}` | {count} |" for reason, count in reasons]
     if dataset.quarantined.height:
         lines += ["", f"{dataset.quarantined.height} seed rows could not be used; `quarantined` says why."]
-    sources = sorted(set(kept["source"].to_list()))
+    held = dataset.metrics["validation"]
+    if held:
+        lines += [
+            "",
+            f"Of `full_data`, {held} rows are held out in the split `validation`: all that descends from seeds which "
+            f"a digest chose, a share of {spec.validation:g}. No seed has rows in both splits.",
+        ]
     return [
         *lines,
         "",
