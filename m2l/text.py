@@ -7,8 +7,7 @@ import icu4py.breakers as breakers
 import regex
 
 _LETTER = regex.compile(r"[\p{L}\p{N}]")
-_READ = regex.compile(r"[\p{L}\p{M}\p{N}]")
-_HARAKAT = regex.compile(r"[\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06ED]")
+_UNREAD = regex.compile(r"(?:[^\p{L}\p{M}\p{N}]|[\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06ED])+")
 _CONTROL = regex.compile(r"[\p{Cc}\p{Cs}\p{Co}\p{Cn}]")
 _SPACE = regex.compile(r"\s+")
 _SPLIT = regex.compile(r"[\s(),/]+")
@@ -23,38 +22,48 @@ _UNICODE_NAMES = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def words(text: str, locale: str = "en") -> tuple[str, ...]:
     """Return the words of `text`, case-folded, as ICU's dictionary-aware word breaker finds them."""
-    return tuple(part.casefold() for part in breakers.WordBreaker(text, locale) if _LETTER.search(part))
+    return tuple(
+        part.casefold()
+        for part in breakers.WordBreaker(text, locale)
+        if part[0].isalnum() or (not part.isspace() and _LETTER.search(part))
+    )
 
 
+@lru_cache(maxsize=16384)
 def fold(text: str) -> str:
     """Return `text` in NFKC, case-folded, without punctuation and spaces: the form in which copies are compared.
 
     Vowel signs stay, for they are letters to a reader of an Indic script; the optional
     vowel points of Arabic go.
     """
-    normal: str = _HARAKAT.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(_READ.findall(normal))
+    normal = unicodedata.normalize("NFKC", text).casefold()
+    return normal if normal.isalnum() and normal.isascii() else str(_UNREAD.sub("", normal))
 
 
 def clean(text: str) -> str:
     """Return `text` without control characters and with single spaces, for the detectors."""
-    return str(_SPACE.sub(" ", _CONTROL.sub(" ", text))).strip()
+    single = " ".join(text.split())
+    return single if single.isprintable() else str(_SPACE.sub(" ", _CONTROL.sub(" ", text))).strip()
 
 
 def script_share(text: str, script: str) -> float:
     """Return the share of letters of `text` that belong to an ISO 15924 script; 0 where there is no letter."""
-    pattern = _script_pattern(script)
-    letters = regex.findall(r"\p{L}", text)
-    return sum(1 for letter in letters if pattern.match(letter)) / len(letters) if letters else 0.0
+    letters = sum(map(str.isalpha, text))
+    return sum(map(len, _script_pattern(script).findall(text))) / letters if letters else 0.0
+
+
+def letters_of(script: str) -> str:
+    """Return what matches a letter of an ISO 15924 script in a regular expression, of polars too."""
+    names = SCRIPTS.get(script, (_UNICODE_NAMES.get(script, script),))
+    return r"[\p{L}&&[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]]"
 
 
 @lru_cache(maxsize=128)
 def _script_pattern(script: str) -> "regex.Pattern[str]":
-    names = SCRIPTS.get(script, (_UNICODE_NAMES.get(script, script),))
-    return regex.compile("[" + "".join(rf"\p{{Script={name}}}" for name in names) + "]")
+    return regex.compile(letters_of(script) + "+", regex.VERSION1)
 
 
 def knows_script(script: str) -> bool:
@@ -74,7 +83,7 @@ def shingles(text: str, size: int = 5) -> list[str]:
     return list(dict.fromkeys(folded[start : start + size] for start in range(len(folded) - size + 1)))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def _trigrams(text: str) -> frozenset[str]:
     return frozenset(shingles(text, 3))
 
