@@ -212,7 +212,7 @@ def build(
             drafts = write_drafts(piece, runner)
         finally:
             runner.close()
-        made, counts = rows.judge(piece, drafts)
+        made, counts = rows.judge(root, piece, drafts)
         for table, content in made.items():
             schema.write(content, root / tables / name / f"{table}.parquet")
         with writing(root / tables / name / "counts.json") as part:

@@ -9,21 +9,24 @@ import msgspec
 class Bounds(msgspec.Struct, frozen=True):
     """From which share of a text's characters on it repeats itself.
 
-    `top_ngram` bounds the share of the most frequent n-gram by n, `duplicate_ngram` the
-    share of all that occur twice or more. A text of fewer than `min_words` words is not judged.
+    `top_ngram` bounds the share of the most frequent n-gram by n, if it occurs
+    `min_count` times or more, `duplicate_ngram` the share of all that occur twice or
+    more. A text of fewer than `min_words` words is not judged.
     """
 
     min_words: int
+    min_count: int
     top_ngram: Mapping[int, float]
     duplicate_ngram: Mapping[int, float]
 
 
 GOPHER = Bounds(
     min_words=12,
+    min_count=2,
     top_ngram={2: 0.20, 3: 0.18, 4: 0.16},
     duplicate_ngram={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10},
 )
-"""The bounds of the paper's table A1, for texts of twelve words or more."""
+"""The bounds of the paper's table A1, for texts of twelve words or more; by them a text is asked for again."""
 
 
 def repeats(found: tuple[str, ...], bounds: Bounds) -> bool:
@@ -41,7 +44,7 @@ def repeats(found: tuple[str, ...], bounds: Bounds) -> bool:
         if not counts:
             break  # where no n-gram occurs twice, no longer one does
         gram, count = max(counts.items(), key=lambda item: (item[1], sum(map(len, item[0]))))
-        if count * sum(map(len, gram)) > bound * total:
+        if count >= bounds.min_count and count * sum(map(len, gram)) > bound * total:
             return True
     for n, bound in sorted(bounds.duplicate_ngram.items()):
         share = duplicate_share(found, n)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,13 +15,14 @@ from m2l.pipeline import Drafts
 from m2l.spec import Slice
 
 
-def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
+def judge(root: Path, piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
     """Return the kept rows by kind with `rejected` and `quarantined`, and the counts of all of them."""
     filters = {
         name: config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
         for name, target in piece.filter.items()
     }
     context = Context(
+        root=root,
         language_code=piece.language_code,
         language=piece.language,
         others=piece.others,

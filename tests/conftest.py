@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("m2l", "conf", "params.yaml", "dvc.yaml", ".dvcignore", "data/seeds")
+PARTS = ("m2l", "conf", "params.yaml", "dvc.yaml", ".dvcignore", "data/reference", "data/seeds")
 
 Edit = Callable[[str, str, str], None]
 
