@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := all
-.PHONY: all setup model build test check format lock clean help toolchain
+.PHONY: all setup model build test check format lock clean help toolchain bench-filters
 
 all: setup model ## install, put the default model in place, build the starter dataset
 	@dvc repro
@@ -14,7 +14,7 @@ all: setup model ## install, put the default model in place, build the starter d
 	@m2l summary
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 toolchain:
 	@command -v $(PYTHON) >/dev/null || { echo "m2l: no $(PYTHON). Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 2; }
@@ -46,15 +46,18 @@ test: $(VENV)/.installed-dev model ## run the tests, those with the real models 
 	@m2l model get smollm2_135m
 	@pytest
 
+bench-filters: $(VENV)/.installed-dev ## precision, recall, speed and memory of the filters (fetches texts once; needs npm)
+	@python -m bench.filters
+
 check: $(VENV)/.installed-dev ## formatting, lint, types, layers
-	@ruff format --check m2l tests
-	@ruff check m2l tests
+	@ruff format --check m2l tests bench
+	@ruff check m2l tests bench
 	@mypy
 	@lint-imports
 
 format: $(VENV)/.installed-dev ## format the code
-	@ruff format m2l tests
-	@ruff check --fix m2l tests
+	@ruff format m2l tests bench
+	@ruff check --fix m2l tests bench
 
 lock: $(VENV)/.installed ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
