@@ -77,7 +77,11 @@ def everything(root: Path, languages: str = config.ALL) -> Config:
     named = [f"{group}=[{languages if group == 'language' else config.ALL}]" for group in config.NAMED]
     targets = [f"{group}=[{','.join(config.options(root, group))}]" for group in ("filter", "exporter")]
     judge = [f"judge={name}" for name in config.options(root, "judge")[:1]]
-    return config.compose(root, [*named, *targets, *judge, "engine=fake"])
+    conf = config.compose(root, [*named, *targets, *judge, "engine=fake"])
+    own = {
+        name: target for name, target in conf.filter.items() if "files" not in target
+    }  # the others need a user's files
+    return msgspec.structs.replace(conf, filter=own)
 
 
 def check_languages(root: Path, names: list[str]) -> Iterator[str]:

@@ -220,9 +220,9 @@ def build(
             drafts = write_drafts(piece, runner)
         finally:
             runner.close()
-        made, counts = rows.judge(piece, drafts)
+        made, counts = rows.judge(root, piece, drafts)
         _conserve(piece, drafts, made)
-        made["measures"] = measures(piece, drafts, rows.context(piece))
+        made["measures"] = measures(piece, drafts, rows.context(root, piece))
         for table, content in made.items():
             schema.write(content, root / tables / name / f"{table}.parquet")
         if piece.judge is None:

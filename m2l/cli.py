@@ -105,7 +105,7 @@ def preview(language: str, task: str, overrides: Overrides = None, records: int 
             drafts = builds.write_drafts(piece, runner)
         finally:
             runner.close()
-    tables, _ = rows.judge(piece, drafts)
+    tables, _ = rows.judge(root, piece, drafts)
     rejected = dict(tables["rejected"].select("row_id", "reasons").iter_rows())
     for draft in drafts.conversations[:records]:
         _print_draft(draft, rejected.get(draft.row_id))

@@ -11,18 +11,22 @@ MIN_LETTERS = 24
 """Under so many letters no detector is asked: it would guess."""
 
 
-@lru_cache(maxsize=65536)
-def detected(text: str) -> frozenset[str]:
-    """Return what pycld2 and py3langid each take a text for; the second is asked for its one answer."""
+@lru_cache(maxsize=16384)
+def shares(text: str) -> tuple[tuple[str, int], ...]:
+    """Return the languages that pycld2 finds in a text, each with its per cent of the bytes, largest first."""
+    try:
+        _, _, found = pycld2.detect(clean(text), bestEffort=True)
+    except pycld2.error:
+        return ()
+    return tuple((code, percent) for _, code, percent, _ in found)
+
+
+@lru_cache(maxsize=16384)
+def second_opinion(text: str) -> str:
+    """Return what py3langid takes a text for; it is six times slower, and asked only where pycld2 says no."""
     import py3langid
 
-    cleaned = clean(text)
-    codes = {py3langid.classify(cleaned)[0]}
-    try:
-        _, _, found = pycld2.detect(cleaned, bestEffort=True)
-    except pycld2.error:
-        return frozenset(codes)
-    return frozenset(codes | {found[0][1]})
+    return str(py3langid.classify(clean(text))[0])
 
 
 def in_script(text: str, language: LanguageFacts, min_share: float) -> bool:
@@ -38,4 +42,5 @@ def in_language(text: str, language: LanguageFacts, min_letters: int = MIN_LETTE
     """
     if language.verify.method != "detectors" or sum(map(str.isalpha, text)) < min_letters:
         return True
-    return bool(detected(text) & set(language.verify.codes))
+    first = shares(text)
+    return bool(first and first[0][0] in language.verify.codes) or second_opinion(text) in language.verify.codes

@@ -8,7 +8,6 @@ import polars as pl
 from m2l import schema
 from m2l.draft import Draft, with_input
 from m2l.filters.base import Context
-from m2l.filters.language_identification import expected
 from m2l.identify import MIN_LETTERS, in_language, in_script
 from m2l.pipeline import Drafts
 from m2l.records import FinishReason
@@ -47,6 +46,7 @@ class _Ruler:
 
     def __init__(self, piece: Slice, context: Context) -> None:
         self.context, self._locale = context, piece.language.bcp47
+        self._languages, self._targets = context.languages, context.targets
 
     def seed(self, seed: Seed) -> dict[str, object]:
         contents = [with_input(seed.instruction, seed.input), seed.response]
@@ -83,13 +83,24 @@ class _Ruler:
         if position >= len(draft.turns):  # the model wrote nothing
             return {}
         text = draft.turns[position].content if position else draft.instruction
-        turn = {"seed_id": draft.seed.seed_id, "multiturn_evol_type": draft.variation, "position": position}
-        known = [language for language in expected(turn, self.context) if _verifiable(text, language)]
+        known = [language for language in self._expected(draft, position) if _verifiable(text, language)]
         return {
             "truncated": int(draft.finish_reasons[position] is FinishReason.LENGTH),
             "verified": int(bool(known)),
             "expected": int(any(_holds(text, language) for language in known)),
         }
+
+    def _expected(self, draft: Draft, position: int) -> list[LanguageFacts]:
+        """Return the languages that a text may be in: `filters.base.expected` of one text."""
+        own, target = self.context.language_code, self._targets.get(draft.seed.seed_id)
+        codes: tuple[str, ...] = (own,)
+        if position == 1 and target:
+            codes = (target,)
+        elif position > 1 and position % 2:
+            turn = self.context.variation[draft.variation].turns[position // 2 - 1]
+            neighbour = turn.answer_in == "neighbour"
+            codes = (self.context.language.neighbour.code,) if neighbour else (own, target) if target else (own,)
+        return [self._languages[code] for code in codes]
 
     def _lengths(self, contents: list[str]) -> dict[str, object]:
         counted = [words(content, self._locale) for content in contents]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,9 +15,9 @@ from m2l.pipeline import Drafts
 from m2l.spec import Slice
 
 
-def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
+def judge(root: Path, piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
     """Return the kept rows by kind with `rejected` and `quarantined`, and the counts of all of them."""
-    known = msgspec.structs.replace(context(piece), scores=_scores(piece, drafts))
+    known = msgspec.structs.replace(context(root, piece), scores=_scores(piece, drafts))
     filters = {
         name: config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
         for name, target in piece.filter.items()
@@ -49,9 +50,10 @@ def judge(piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[s
     return result, counts
 
 
-def context(piece: Slice) -> Context:
+def context(root: Path, piece: Slice) -> Context:
     """Return what a filter may know of a slice."""
     return Context(
+        root=root,
         language_code=piece.language_code,
         language=piece.language,
         others=piece.others,

@@ -242,6 +242,7 @@ class Maker:
             name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
         }
         self._facts: dict[str, LanguageFacts] = {}
+        self._filter = {name: _with_files(root, name, target) for name, target in conf.filter.items()}
 
     def slice(self, name: str, found: Found) -> Slice:
         """Return the slice of one language, with its share of the seeds that were found."""
@@ -303,7 +304,7 @@ class Maker:
             seeds=used,
             examples=examples,
             quarantined=tuple(found.quarantined.get(name, ())),
-            filter=conf.filter,
+            filter=self._filter,
             judge=self._judge(name),
         )
 
@@ -366,6 +367,20 @@ def _text(forms: dict[str, str], language: str, where: str) -> str:
     if language not in forms and ENGLISH not in forms:
         raise ConfigError(f"{where} has no form in {language} or {ENGLISH}. Add one.")
     return forms.get(language, forms.get(ENGLISH, "")).strip()
+
+
+def _with_files(root: Path, name: str, target: Target) -> Target:
+    """Return a filter with the digest of each file that it reads, so that an edit of one is seen as a change."""
+    if "files" not in target:
+        return target
+    found: dict[str, str] = {}
+    for pattern in target["files"]:
+        paths = sorted(path for path in root.glob(pattern) if path.is_file())
+        if not paths:
+            hint = "Put it there, or leave the filter out of conf/config.yaml."
+            raise ConfigError(f"conf/filter/{name}.yaml: no file is {pattern!r}. {hint}")
+        found |= {str(path.relative_to(root)): digest_bytes(path.read_bytes()) for path in paths}
+    return target | {"files": found}
 
 
 def _form(forms: dict[str, str], language: str, where: str) -> str:

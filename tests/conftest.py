@@ -11,7 +11,7 @@ settings.register_profile("untimed", deadline=None)  # a busy machine is no fail
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("m2l", "conf", "params.yaml", "dvc.yaml", ".dvcignore", "data/seeds")
+PARTS = ("m2l", "conf", "params.yaml", "dvc.yaml", ".dvcignore", "data/reference", "data/seeds")
 
 Edit = Callable[[str, str, str], None]
 

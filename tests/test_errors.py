@@ -77,7 +77,7 @@ CASES = {
         replace("conf/filter/length.yaml", "max_words", "max_word"),
         [],
         "ConfigError: conf/filter/length.yaml: unknown key 'max_word'. Did you mean 'max_words'? Available: "
-        "max_words, min_assistant_words, min_user_words.",
+        "max_words, min_assistant_words, min_user_words, of_language.",
     ),
     "missing key": (
         replace(DEEPENING, "family: depth\n", ""),

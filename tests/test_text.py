@@ -1,8 +1,18 @@
 """Words, scripts and folding, in scripts that differ most."""
 
+import json
+import unicodedata
+
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from icu4py.breakers import WordBreaker
 
 from m2l import text
+from tests.conftest import ROOT
+
+ODD = "can't l’eau 3,000.50 a.b 1a.b x:y 12:30 snake_case e-mail x² ½ 5th STRASSE Straße ΟΔΟΣ İstanbul #tag a·b և"
 
 
 @pytest.mark.parametrize(
@@ -67,3 +77,31 @@ def test_shingles_are_distinct_and_in_order() -> None:
     assert text.shingles("aaaaaaaa") == ["aaaaa"]
     assert text.shingles("ab") == ["ab"]
     assert text.shingles("!") == []
+
+
+def icu_words(sentence: str) -> list[str]:
+    """Return what ICU itself takes for words: parts with a letter or number."""
+    parts = [part.casefold() for part in WordBreaker(sentence, "en")]
+    return [part for part in parts if any(unicodedata.category(sign)[0] in "LN" for sign in part)]
+
+
+def test_words_of_a_column_are_those_of_icu() -> None:
+    """In the seeds of every language, and in what tokenizers differ over, columns give what ICU gives."""
+    texts = {ODD}
+    for path in (ROOT / "data/seeds/starter").glob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        texts |= {row[key] for row in rows for key in ("instruction", "response")}
+    ordered = sorted(texts)
+    read = text.read_all(pl.Series(ordered), "en")
+    differing = [line for line, found in read.select("text", "words").rows() if found != icu_words(line)]
+    assert len(ordered) > 4000
+    assert differing == []
+
+
+@given(st.text(alphabet="aAßςΣéçЖіक्ष ािअبَ٣ใน漢字 .,'’-_:;!123²\n\t", max_size=40))
+@settings(deadline=None)
+def test_a_column_is_folded_as_a_text_is(line: str) -> None:
+    """The folded form of a column is letters, marks and digits of NFKC, case-folded, without Arabic vowel points."""
+    normal = unicodedata.normalize("NFKC", line).casefold()
+    kept = [sign for sign in normal if unicodedata.category(sign)[0] in "LMN" and not "\u064b" <= sign <= "\u065f"]
+    assert text.read_all(pl.Series([line]), "en")["folded"].to_list() == ["".join(kept)] == [text.fold(line)]

@@ -54,10 +54,8 @@ class Declared:
         """Judge a turn of a variation, counted from 0 for the first one after the opening exchange."""
         return _failing(self._turns[variation][number], msgspec.structs.replace(case, at=2 * (number + 1)))
 
-    def row(self, case: Case, operator: str, variation: str) -> Iterator[str]:
-        """Yield the reasons for which a whole row fails."""
-        yield from self.answer(case, operator)
-        yield from self.instruction(case, operator)
+    def turns(self, case: Case, variation: str) -> Iterator[str]:
+        """Yield the reasons for which the turns of a variation fail."""
         for number in range(len(self._turns.get(variation, ()))):
             yield from self.turn(case, variation, number)
 

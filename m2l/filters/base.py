@@ -1,22 +1,29 @@
 """What a filter is, and how filters are applied."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import polars as pl
 
 from m2l.spec import Language, LanguageFacts, OperatorForm, Seed, Task, VariationForm
+from m2l.text import letters_of, read_all
+
+BATCH = 1024
+"""Rows that are judged at once, so that what is known of their texts stays known from rule to rule."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a filter may know of the slice: what it declares, its seeds by id, and the worked examples.
 
-    `others` are the languages that a turn may be in beside the slice's own, `scores` the
-    marks of a judge by row, None where it gave none.
+    `root` is the project, below which the files lie that a filter names, `others` are the
+    languages that a turn may be in beside the slice's own, `scores` the marks of a judge
+    by row, None where it gave none.
     """
 
+    root: Path
     language_code: str
     language: Language
     others: dict[str, LanguageFacts]
@@ -33,23 +40,32 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         turns = (turn for form in self.variation.values() for turn in form.turns)
         return (*(form.prompt for form in self.operator.values()), *(turn.prompt for turn in turns))
 
-    def target(self, seed_id: str) -> LanguageFacts | None:
-        """Return the other language that a seed is to be answered in, if it names one."""
-        seed = self.seeds[seed_id]
-        code = self.task[seed.task].target(seed)
-        return None if code is None else self.others.get(code)
+    @property
+    def languages(self) -> dict[str, LanguageFacts]:
+        """The facts of every language that a turn may be in, by code."""
+        return {**self.others, self.language_code: self.language}
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The code of the other language that a seed is to be answered in, by its id, where it names one."""
+        named = {name: self.task[seed.task].target(seed) for name, seed in self.seeds.items()}
+        return {name: code for name, code in named.items() if code is not None and code in self.others}
 
 
 class Filter(ABC):
     """A set of named rules; a rule's name is the reason for rejection, True keeps.
 
-    At level `turn` the rules see one row a turn: `row` (index), `position` (0 is the
-    first user turn), `role`, `content`, `finish_reason` (null where a person wrote it)
-    and the columns of the table that `turn_columns` names; a row is kept if all of its
-    turns are. At level `row` they see the table itself.
+    At level `turn` the rules see one row a turn, those of a conversation below each
+    other: `row` (its number), `position` (0 is the first user turn), `role`, `content`
+    (of the first turn the instruction alone, since what stands below it a person
+    wrote), its `words` and its `folded` form, `finish_reason` (null where a person wrote
+    it), and `kind`, `task`, `seed_id`, `task_evol_type` and `multiturn_evol_type` of its
+    table; a row is kept if all of its turns are. At level `row` they see some rows of
+    the table itself, and at level `table` all of them together, with the `folded` forms
+    of their turns; an expression of lists of text gives the reasons themselves there.
     """
 
-    level: ClassVar[Literal["turn", "row"]] = "turn"
+    level: ClassVar[Literal["turn", "row", "table"]] = "turn"
     needs_scores: ClassVar[bool] = False
 
     @abstractmethod
@@ -57,7 +73,36 @@ class Filter(ABC):
         """Return the rules, as Boolean expressions, by name."""
 
 
-TURN_COLUMNS = ("kind", "task", "seed_id", "multiturn_evol_type", "instruction")
+WORD_SCRIPTS = ("Hans", "Hant", "Jpan", "Hang")
+TURN_COLUMNS = ("kind", "task", "seed_id", "task_evol_type", "multiturn_evol_type", "instruction")
+
+
+def each(function: Callable[..., Any], *columns: str | pl.Expr, dtype: type[pl.DataType] = pl.Boolean) -> pl.Expr:
+    """Return the expression that asks `function` once for each distinct combination of values of columns."""
+
+    def judge(values: Sequence[pl.Series]) -> pl.Series:
+        keys = list(zip(*(series.to_list() for series in values), strict=True))
+        known = {key: function(*key) for key in dict.fromkeys(keys)}
+        return pl.Series([known[key] for key in keys], dtype=dtype)
+
+    return pl.map_batches(columns, judge, return_dtype=dtype())
+
+
+def script_share(script: str) -> pl.Expr:
+    """Return the share of a turn's letters that are of an ISO 15924 script, 1 where it has none.
+
+    A letter of a script that writes syllables or words counts three times: a name in
+    Latin letters makes a short sentence no foreign one.
+    """
+    folded, weight = pl.col("folded"), 3 if script in WORD_SCRIPTS else 1
+    own = weight * folded.str.replace_all(rf"[^{letters_of(script)}]+", "").str.len_chars()
+    other = folded.str.replace_all(rf"(?:{letters_of(script)}|\P{{L}})+", "").str.len_chars()
+    return pl.when(own + other > 0).then(own / (own + other)).otherwise(1.0)
+
+
+def contents() -> pl.Expr:
+    """Return, of a row, the contents of its turns as a list."""
+    return pl.col("conversation").list.eval(pl.element().struct.field("content"))
 
 
 def apply(table: pl.DataFrame, filters: Mapping[str, Filter], context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -66,32 +111,75 @@ def apply(table: pl.DataFrame, filters: Mapping[str, Filter], context: Context) 
     Rules are tried in the order of `filters`; kept and rejected together are the table,
     each in its order.
     """
-    verdicts = {name: keep for flt in filters.values() for name, keep in _verdicts(table, flt, context).items()}
-    failed = [[name for name, keep in verdicts.items() if not keep[row]] for row in range(table.height)]
-    marked = table.with_columns(pl.Series("reasons", failed, dtype=pl.List(pl.String)))
+    named = [(name, flt.level, rule) for flt in filters.values() for name, rule in flt.rules(context).items()]
+    turn, row, whole = ({name: rule for name, at, rule in named if at == level} for level in ("turn", "row", "table"))
+    batches = list(table.iter_slices(BATCH)) or [table]
+    parts = pl.concat([_judge(batch, turn, row, context.language.bcp47) for batch in batches])
+    together = pl.concat([table, parts.select("row", "folded")], how="horizontal").select("row", **whole).drop("row")
+    verdicts = pl.concat([parts, together], how="horizontal")
+    none = pl.lit([], dtype=pl.List(pl.String))
+    failed = [
+        pl.col(name)
+        if verdicts.schema[name] == pl.List(pl.String)
+        else pl.when(pl.col(name)).then(none).otherwise(pl.lit([name]))
+        for name, _, _ in named
+    ]
+    reasons = verdicts.with_columns(reasons=pl.concat_list(none, *failed))["reasons"]
+    marked = table.with_columns(reasons)
     kept = marked.filter(pl.col("reasons").list.len() == 0).drop("reasons")
     rejected = marked.filter(pl.col("reasons").list.len() > 0).with_columns(reason=pl.col("reasons").list.first())
     return kept, rejected
 
 
-def turns(table: pl.DataFrame) -> pl.DataFrame:
-    """Return one row for each turn of a table, as filters of level `turn` see it."""
+def expected(context: Context) -> pl.Expr:
+    """Return, of a turn, the codes of the languages that it may be in, separated by a space.
+
+    Mostly that is the one of its slice. The first answer of a task that has a target
+    language is in that one, later ones may be; what a variation wants answered in the
+    neighbour language is in that one.
+    """
+    own, position = pl.lit(context.language_code), pl.col("position")
+    target = pl.col("seed_id").replace_strict(context.targets, default=None, return_dtype=pl.String)
+    elsewhere = [
+        (pl.col("multiturn_evol_type") == name) & (position == 2 * number + 3)
+        for name, form in context.variation.items()
+        for number, turn in enumerate(form.turns)
+        if turn.answer_in == "neighbour"
+    ]
     return (
+        pl.when(position % 2 == 0)
+        .then(own)
+        .when(position == 1)
+        .then(pl.coalesce(target, own))
+        .when(pl.any_horizontal(pl.lit(value=False), *elsewhere))
+        .then(pl.lit(context.language.neighbour.code))
+        .otherwise(pl.concat_str(own, target, separator=" ", ignore_nulls=True))
+    )
+
+
+def turns(table: pl.DataFrame, locale: str) -> pl.DataFrame:
+    """Return one row for each turn of a table, with its `row`, as filters of level `turn` see it."""
+    position = pl.col("position")
+    found = (
         table.with_row_index("row")
         .select("row", *TURN_COLUMNS, "finish_reasons", pl.col("conversation").alias("turn"))
         .with_columns(position=pl.int_ranges(pl.col("turn").list.len()))
         .explode("turn", "position")
         .drop_nulls("turn")
         .unnest("turn")
-        .with_columns(finish_reason=pl.col("finish_reasons").list.get(pl.col("position"), null_on_oob=True))
-        .drop("finish_reasons")
+        .with_columns(
+            content=pl.when(position == 0).then("instruction").otherwise("content"),
+            finish_reason=pl.col("finish_reasons").list.get(position, null_on_oob=True),
+        )
+        .drop("finish_reasons", "instruction")
     )
+    read = read_all(found["content"].unique(), locale)
+    return found.join(read, left_on="content", right_on="text", how="left", maintain_order="left")
 
 
-def _verdicts(table: pl.DataFrame, flt: Filter, context: Context) -> dict[str, Sequence[bool]]:
-    rules = flt.rules(context)
-    if flt.level == "row":
-        return {name: table.select(rule.alias(name)).to_series().to_list() for name, rule in rules.items()}
-    judged = turns(table).select("row", **rules).group_by("row").agg(pl.col(name).all() for name in rules)
-    rows = table.with_row_index("row").select("row").join(judged, on="row", how="left", maintain_order="left")
-    return {name: rows[name].fill_null(value=False).to_list() for name in rules}
+def _judge(table: pl.DataFrame, turn: dict[str, pl.Expr], row: dict[str, pl.Expr], locale: str) -> pl.DataFrame:
+    """Return a Boolean column for each rule of turns and of rows; a row without turns fails those of turns."""
+    judged = turns(table, locale).select("row", "folded", **turn)
+    by_row = judged.group_by("row").agg(pl.col("folded"), *(pl.col(name).all() for name in turn))
+    rows = table.with_row_index("row").select("row").join(by_row, on="row", how="left", maintain_order="left")
+    return pl.concat([rows, table.select(**row)], how="horizontal")

@@ -1,15 +1,9 @@
 """Every turn in its language, by the pair of detectors that is right most often over 73 languages."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import polars as pl
 
-from m2l.filters.base import Context, Filter
-from m2l.identify import in_language, in_script
-from m2l.spec import LanguageFacts
-
-BOOL = pl.Boolean()
+from m2l.filters.base import Context, Filter, each, expected, script_share
+from m2l.identify import in_language
 
 
 class LanguageIdentification(Filter):
@@ -26,36 +20,20 @@ class LanguageIdentification(Filter):
         self.min_script_share = min_script_share
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
-        turn = pl.struct("kind", "seed_id", "multiturn_evol_type", "position", "content")
-
-        def right_script(row: Mapping[str, Any]) -> bool:
-            return any(
-                language.verify.method == "not_verifiable" or in_script(row["content"], language, self.min_script_share)
-                for language in expected(row, context)
-            )
-
-        def right_language(row: Mapping[str, Any]) -> bool:
-            return any(in_language(row["content"], language, self.min_letters) for language in expected(row, context))
-
-        return {
-            "wrong_script": turn.map_elements(right_script, return_dtype=BOOL),
-            "wrong_language": turn.map_elements(right_language, return_dtype=BOOL),
+        known, codes = context.languages, expected(context)
+        right_script = {
+            script: script_share(script) >= self.min_script_share
+            for script in {language.script for language in known.values()}
         }
 
+        def right_language(text: str, expected: str) -> bool:
+            return any(in_language(text, known[code], self.min_letters) for code in expected.split())
 
-def expected(turn: Mapping[str, Any], context: Context) -> tuple[LanguageFacts, ...]:
-    """Return the languages that a turn may be in, mostly the one of its slice.
-
-    The first answer of a task that has a target language is in that one, later ones may
-    be; what a variation wants answered in the neighbour language is in that one.
-    """
-    own, position = context.language, turn["position"]
-    if position % 2 == 0:
-        return (own,)
-    target = context.target(turn["seed_id"])
-    if position == 1:
-        return (target or own,)
-    form = context.variation.get(turn["multiturn_evol_type"])
-    if form is not None and form.turns[position // 2 - 1].answer_in == "neighbour":
-        return (context.others[own.neighbour.code],)
-    return (own, target) if target is not None else (own,)
+        return {
+            "wrong_script": pl.any_horizontal(
+                codes.str.contains(code, literal=True)
+                & (pl.lit(value=language.verify.method == "not_verifiable") | right_script[language.script])
+                for code, language in known.items()
+            ),
+            "wrong_language": each(right_language, "content", codes),
+        }

@@ -1,26 +1,29 @@
-"""Lengths of turns in words, and answers that were cut off."""
+"""Lengths of turns in words."""
 
 import polars as pl
 
 from m2l.filters.base import Context, Filter
 from m2l.records import FinishReason
-from m2l.text import words
 
 
 class Length(Filter):
-    """Reject a turn that is too short or too long in ICU words, or that hit its token budget.
+    """Reject a turn that is too short or too long in ICU words.
 
     The first answer must have the task's own `min_words`, later ones `min_assistant_words`.
+    `of_language` is what a language's words are times those of English for the same
+    text, 1 where it is not named; the longest turn has `max_words` times that.
     """
 
-    def __init__(self, min_user_words: int, min_assistant_words: int, max_words: int) -> None:
+    def __init__(
+        self, min_user_words: int, min_assistant_words: int, max_words: int, of_language: dict[str, float]
+    ) -> None:
         self.min_user_words = min_user_words
         self.min_assistant_words = min_assistant_words
         self.max_words = max_words
+        self.of_language = of_language
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
-        locale = context.language.bcp47
-        count = pl.col("content").map_elements(lambda text: len(words(text, locale)), return_dtype=pl.Int64())
+        count = pl.col("words").list.len()
         first_answer = pl.col("task").replace_strict({name: task.min_words for name, task in context.task.items()})
         least = (
             pl.when(pl.col("role") == "user")
@@ -29,9 +32,9 @@ class Length(Filter):
             .then(first_answer)
             .otherwise(self.min_assistant_words)
         )
+        most = self.max_words * self.of_language.get(context.language_code, 1.0)
         return {
             "too_short": count >= least,
-            "too_long": count <= self.max_words,
-            "truncated": pl.col("finish_reason").fill_null("stop") != FinishReason.LENGTH.value,
+            "too_long": count <= most,
             "looped": pl.col("finish_reason").fill_null("stop") != FinishReason.LOOP.value,
         }

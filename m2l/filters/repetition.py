@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from m2l.filters.base import Context, Filter
+from m2l.filters.base import Context, Filter, each
 from m2l.repetition import Bounds, repeats
 from m2l.text import words
 
@@ -16,9 +16,12 @@ class Repetition(Filter):
     sentences to compare, a person wrote. See `m2l.repetition.Bounds` for the keys.
     """
 
-    def __init__(self, min_words: int, top_ngram: Mapping[int, float], duplicate_ngram: Mapping[int, float]) -> None:
+    def __init__(
+        self, min_words: int, min_count: int, top_ngram: Mapping[int, float], duplicate_ngram: Mapping[int, float]
+    ) -> None:
         self.bounds = Bounds(
             min_words=min_words,
+            min_count=min_count,
             top_ngram={int(n): share for n, share in top_ngram.items()},
             duplicate_ngram={int(n): share for n, share in duplicate_ngram.items()},
         )
@@ -26,8 +29,9 @@ class Repetition(Filter):
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         locale = context.language.bcp47
 
-        def fine(text: str) -> bool:
-            return not repeats(words(text, locale), self.bounds)
+        def fine(text: str | None) -> bool:
+            return text is None or not repeats(words(text, locale), self.bounds)
 
-        text = pl.when(pl.col("position") == 0).then("instruction").otherwise("content")
-        return {"repetition": text.map_elements(fine, return_dtype=pl.Boolean())}
+        long = pl.col("words").list.len() >= self.bounds.min_words
+        again = pl.col("words").list.n_unique() < pl.col("words").list.len()
+        return {"repetition": each(fine, pl.when(long & again).then("content"))}

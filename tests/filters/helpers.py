@@ -1,5 +1,6 @@
 """Small tables to filter, and filters with their shipped thresholds."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,14 +18,21 @@ OWN = Seed(
 )
 
 
-def shipped(name: str) -> Filter:
-    """Return a filter with the keys of its YAML."""
+def shipped(name: str, files: dict[str, str] | None = None) -> Filter:
+    """Return a filter with the keys of its YAML, and the files that a slice would name for it."""
     target = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "filter" / f"{name}.yaml"))
     assert isinstance(target, dict)
-    return config.instantiate({str(key): value for key, value in target.items()}, Filter, where=name)
+    keys = {str(key): value for key, value in target.items()}
+    return config.instantiate(keys | ({"files": files or {}} if "files" in keys else {}), Filter, where=name)
 
 
-def context(language: str = "eng_Latn", examples: tuple[Seed, ...] = (), directives: tuple[str, ...] = ()) -> Context:
+def context(
+    language: str = "eng_Latn",
+    examples: tuple[Seed, ...] = (),
+    directives: tuple[str, ...] = (),
+    seeds: tuple[Seed, ...] = (OWN,),
+    root: Path = ROOT,
+) -> Context:
     """Return the context of a slice of a shipped language; each directive is one of an operator."""
     declared = config.load_named(ROOT, "language", language, spec.Language)
     other = config.load_named(ROOT, "language", declared.neighbour.code, spec.Language)
@@ -33,13 +41,14 @@ def context(language: str = "eng_Latn", examples: tuple[Seed, ...] = (), directi
         for number, text in enumerate(directives)
     }
     return Context(
+        root=root,
         language_code=language,
         language=declared,
         others={declared.neighbour.code: other.facts},
         task={"general": SUMMARY},
         operator=operator,
         variation={},
-        seeds={seed.seed_id: seed for seed in (OWN, *examples)},
+        seeds={seed.seed_id: seed for seed in (*seeds, *examples)},
         examples=examples,
     )
 
@@ -62,9 +71,9 @@ def table(*rows: dict[str, Any]) -> pl.DataFrame:
     return schema.frame(numbered, schema.ROWS | {"instruction": pl.String})
 
 
-def reasons(rows: pl.DataFrame, name: str, where: Context) -> list[list[str]]:
+def reasons(rows: pl.DataFrame, name: str, where: Context, files: dict[str, str] | None = None) -> list[list[str]]:
     """Return the reasons of each row after one shipped filter, and check what holds for every filter."""
-    flt = {name: shipped(name)}
+    flt = {name: shipped(name, files)}
     kept, rejected = apply(rows, flt, where)
     assert kept.height + rejected.height == rows.height
     again, none = apply(kept, flt, where)

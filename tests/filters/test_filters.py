@@ -1,5 +1,6 @@
 """Each shipped filter with its shipped thresholds: what it keeps, what it rejects, and why."""
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 from m2l.filters.base import Filter, apply
 from m2l.repetition import duplicate_share
 from m2l.spec import Seed
+from tests.conftest import ROOT
+from tests.filters.helpers import OWN as SEED
 from tests.filters.helpers import context, reasons, row, shipped, table
 
 FRENCH = "Il faut ranger la vaisselle avant de partir, sinon personne ne la trouvera demain."
@@ -52,6 +55,7 @@ def test_language_of_short_and_odd_turns(language: str, text: str, expected: lis
     ("language", "text", "expected"),
     [
         ("eng_Latn", ENGLISH, []),
+        ("eng_Latn", "Take the red bus to the harbour, or walk there if the red bus to town is late again.", []),
         ("eng_Latn", "I like the sea and I like the sea and I like the sea and I like the sea.", ["repetition"]),
         ("eng_Latn", "no no no no no no no no no no no", []),
         ("eng_Latn", "no no no no no no no no no no no no", ["repetition"]),
@@ -90,18 +94,16 @@ def test_duplicate_share_counts_each_character_once() -> None:
         (("Say hello there.", "Good morning to you."), ("stop", "stop"), []),
         (("Say hello there.", "Good morning, you."), ("stop", "stop"), ["too_short"]),
         (("Hello", "Good morning to you."), ("stop", "stop"), ["too_short"]),
-        (("Say hello there.", "Good morning to you."), ("stop", "length"), ["truncated"]),
         (("Say hello there.", "word " * 401), ("stop", "stop"), ["too_long"]),
         (("Say hello there.", "word " * 400), ("stop", "stop"), []),
         (("Say hello there.", "!!! ... ???"), ("stop", "stop"), ["too_short"]),
+        (("Say hello there.", "从前有一座山，" * 120), (), ["too_long"]),
         (("请说你好。", "早上好，朋友们。"), ("stop", "stop"), []),
         (("नमस्ते कहिए।", "आपको सुबह की शुभकामनाएँ।"), (), []),
     ],
 )
-def test_length_counts_words_and_sees_what_was_cut(
-    contents: tuple[str, ...], finish: tuple[str, ...], expected: list[str]
-) -> None:
-    """Bounds in words, the task's own minimum for the first answer, and a turn that hit its budget."""
+def test_length_counts_words(contents: tuple[str, ...], finish: tuple[str, ...], expected: list[str]) -> None:
+    """Bounds in words, with the task's own minimum for the first answer."""
     assert reasons(table(row(*contents, reasons=finish)), "length", context()) == [expected]
 
 
@@ -119,7 +121,8 @@ def test_length_counts_words_and_sees_what_was_cut(
 )
 def test_copies_of_seed_question_and_turns(rows: dict[str, object], expected: list[str]) -> None:
     """Case, width and punctuation hide no copy; a seed is no copy of itself."""
-    assert reasons(table(rows), "copies", context()) == [expected]
+    seed = msgspec.structs.replace(SEED, instruction=str(rows["seed_prompt"]))
+    assert reasons(table(rows), "copies", context(seeds=(seed,))) == [expected]
 
 
 OWN = "The library on Hill Road stays closed until its roof has been mended in March."
@@ -227,9 +230,7 @@ def test_a_row_without_turns_is_no_good_row() -> None:
     assert rejected["reasons"].to_list() == [["odd", "empty"]]
 
 
-@pytest.mark.parametrize(
-    "name", ["language_identification", "repetition", "length", "copies", "leaks", "near_duplicates"]
-)
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/filter").glob("*.yaml")))
 @pytest.mark.parametrize("text", ["", " ", "🎉🎉", "\u200f\u200e", "a" * 5000, "\ud7ff\ufdd0", "नि\u0000नि", "1\n2\n3"])
 def test_odd_text_breaks_no_filter(name: str, text: str) -> None:
     """Empty, emoji, marks of direction, very long words, odd code points: a verdict, never an exception."""

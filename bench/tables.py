@@ -1,0 +1,43 @@
+"""What the benchmarks judge with: the shipped slices of the full recipe, their filters, and rows as a table."""
+
+from pathlib import Path
+
+import polars as pl
+
+from bench.defects import Row
+from m2l import config, schema, slices
+from m2l.filters.base import Context, Filter
+from m2l.spec import Slice
+
+ROOT = Path(__file__).parents[1]
+
+
+def contexts(languages: str | None = None) -> dict[str, tuple[Slice, Context]]:
+    """Return slice and context of each language, as a build of the full recipe has them."""
+    chosen = f"[{languages}]" if languages else "all"
+    composed = slices.resolve(ROOT, config.compose(ROOT, ["recipe=full", "engine=fake", f"language={chosen}"]))
+    return {code: (piece, _context(piece)) for code, piece in composed.slices.items()}
+
+
+def shipped_filters(piece: Slice) -> dict[str, Filter]:
+    """Return the filters of a slice, with their shipped thresholds."""
+    return {name: config.instantiate(target, Filter, where=name) for name, target in piece.filter.items()}
+
+
+def table(rows: list[Row]) -> pl.DataFrame:
+    """Return rows as the table that filters judge."""
+    return schema.frame(rows, schema.ROWS | {"error": pl.String, "instruction": pl.String})
+
+
+def _context(piece: Slice) -> Context:
+    return Context(
+        root=ROOT,
+        language_code=piece.language_code,
+        language=piece.language,
+        others=piece.others,
+        task=piece.task,
+        operator=piece.operator,
+        variation=piece.variation,
+        seeds={seed.seed_id: seed for seed in piece.seeds},
+        examples=piece.examples,
+    )

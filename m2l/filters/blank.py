@@ -1,0 +1,17 @@
+"""Turns without a text: nothing, or little but punctuation and signs."""
+
+import polars as pl
+
+from m2l.filters.base import Context, Filter
+
+
+class Blank(Filter):
+    """Reject a turn without a letter or digit, and one of which they are under `min_share` of what is seen."""
+
+    def __init__(self, min_share: float) -> None:
+        self.min_share = min_share
+
+    def rules(self, context: Context) -> dict[str, pl.Expr]:
+        content, read = pl.col("content"), pl.col("folded").str.len_chars()
+        seen = content.str.len_chars() - content.str.count_matches(r"\s")
+        return {"empty": read > 0, "mostly_punctuation": (read == 0) | (read >= self.min_share * seen)}

@@ -1,0 +1,41 @@
+"""Lines that come again, and characters that never end: loops that no count of words sees."""
+
+import re
+from collections import Counter
+
+import polars as pl
+
+from m2l.filters.base import Context, Filter, each
+
+
+class RepeatedLines(Filter):
+    """Reject a turn whose lines are mostly said twice, or in which a few characters go round in a circle.
+
+    `max_line_share` is the share of lines, `max_character_share` that of their
+    characters, which stand in a line that came before (Rae et al. 2021, table A1). A
+    circle is a unit of up to `max_unit` characters, a letter among them, that is
+    repeated so often that it fills `min_circle` characters or more.
+    """
+
+    def __init__(self, max_line_share: float, max_character_share: float, max_unit: int, min_circle: int) -> None:
+        self.max_line_share = max_line_share
+        self.max_character_share = max_character_share
+        self.min_circle = min_circle
+        self._circle = re.compile(rf"([^\W\d_]\S{{0,{max_unit - 1}}}?)\1{{3,}}")
+
+    def rules(self, context: Context) -> dict[str, pl.Expr]:
+        content = pl.col("content")
+        several = pl.when(content.str.count_matches("\n") > 1).then(content)
+        unbroken = pl.when(content.str.contains(rf"\S{{{self.min_circle}}}")).then(content)
+        return {"repeated_lines": each(self._says_new, several), "repeated_characters": each(self._ends, unbroken)}
+
+    def _says_new(self, text: str | None) -> bool:
+        lines = [line.strip() for line in (text or "").splitlines() if any(map(str.isalnum, line))]
+        again = [line for line, count in Counter(lines).items() for _ in range(count - 1)]
+        return (
+            len(again) <= self.max_line_share * len(lines)
+            and sum(map(len, again)) <= self.max_character_share * sum(map(len, lines))
+        )  # fmt: skip
+
+    def _ends(self, text: str | None) -> bool:
+        return text is None or all(len(found[0]) < self.min_circle for found in self._circle.finditer(text))
