@@ -290,7 +290,7 @@ def verify(
         print(json.dumps(msgspec.to_builtins(damage), ensure_ascii=False, indent=1))
     else:
         for item in damage:
-            state = "is stale" if item.kind == "lock" else "is damaged"
+            state = "is stale" if "rwlock" in item.what else "is damaged"
             print(f"{item.kind}: {item.what} {state}" + (f" (stage {item.stage})" if item.stage else ""))
         print(f"{len(damage)} damaged." if damage else "All is as it was written: store, outputs, DVC's cache.")
     if damage and repair:

@@ -25,7 +25,28 @@ def parse(lock: bytes | str, where: str) -> Any:
     try:
         return yaml.load(lock, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as err:
-        raise BuildError(f"{where}: not readable. Restore it with `git checkout {LOCK}`, or run `dvc repro`.") from err
+        raise BuildError(
+            f"{where}: not readable. Restore it with `git checkout {LOCK}`, or run `m2l verify --repair`."
+        ) from err
+
+
+def torn(root: Path) -> bool:
+    """Say whether DVC will not read the lock: it writes it in place, so that a kill can cut it off."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    if not (root / LOCK).is_file():
+        return False
+    try:
+        COMPILED_LOCKFILE_SCHEMA(read(root))
+    except (BuildError, Invalid):
+        return True
+    return False
+
+
+def set_aside(root: Path) -> Path:
+    """Rename a torn lock and return its name; the next `dvc repro` makes it anew, without a call."""
+    return (root / LOCK).rename(root / f"{LOCK}.torn").relative_to(root)
 
 
 def slices(lock: Any) -> dict[str, str]:

@@ -57,12 +57,15 @@ def verify(root: Path) -> Iterator[Damage]:
     yield from _damaged_store(root / build.STORE)
     for held in dvc_rwlock.stale(root):
         yield Damage(kind="lock", what=f"{dvc_rwlock.RWLOCK}, {held}")
+    torn = dvc_lock.torn(root)
+    if torn:
+        yield Damage(kind="lock", what=f"{dvc_lock.LOCK}, cut off while DVC wrote it")
     damaged = set()
     for path in sorted((root / DVC_CACHE).glob("*/*")):
         if _md5(path) != (path.parent.name + path.name).removesuffix(".dir"):
             damaged.add(path)
             yield Damage(kind="cache", what=str(path.relative_to(root)))
-    for stage, out, md5 in dvc_lock.outs(dvc_lock.read(root)):
+    for stage, out, md5 in () if torn else dvc_lock.outs(dvc_lock.read(root)):
         manifest = root / DVC_CACHE / md5[:2] / md5[2:]
         if manifest in damaged or not manifest.is_file():
             if _folder_md5(root / out) != md5:
@@ -91,9 +94,11 @@ def repair(root: Path, damage: Sequence[Damage], languages: Sequence[str]) -> It
         with Store(root / build.STORE) as store:
             store.drop(entries)
         yield f"store: {len(entries)} damaged entries dropped"
-    if any(item.kind == "lock" for item in damage):
+    if dvc_rwlock.stale(root):
         dvc_rwlock.release(root)
         yield f"lock: what no running DVC holds was taken out of {dvc_rwlock.RWLOCK}"
+    if dvc_lock.torn(root):
+        yield f"lock: {dvc_lock.set_aside(root)} is what it was; `dvc repro` makes it anew, without a call"
     for item in damage:
         if item.kind == "cache":
             (root / item.what).unlink()

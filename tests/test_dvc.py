@@ -124,7 +124,7 @@ def test_a_language_that_is_added_runs_its_stage_alone(repository: Path) -> None
     after = _tables(repository)
     assert {name: digest for name, digest in after.items() if not name.startswith("cat_Latn")} == before
     full = pl.read_parquet(repository / "data/dist/full_data/train.parquet")
-    assert full.filter(pl.col("language") == "cat_Latn").height > 10
+    assert full.filter(pl.col("language") == "cat_Latn").height > 0
 
 
 def _tables(project: Path) -> dict[str, str]:

@@ -55,7 +55,7 @@ def test_the_rule_by_its_table() -> None:
     )
     length = shipped("length")
     assert isinstance(length, Length)
-    kept, rejected = apply(rows, {"length": length}, context())
+    kept, rejected = apply(rows, {"length": length, "truncation": shipped("truncation")}, context())
     assert kept["row_id"].to_list() == ["2"]
     assert rejected.select("row_id", "reasons").rows() == [("0", ["looped"]), ("1", ["truncated"])]
 

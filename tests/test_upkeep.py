@@ -22,7 +22,7 @@ from m2l.store_tables import sound
 from tests.command import m2l
 from tests.conftest import Edit
 from tests.helpers import compose, run, tree
-from tests.test_dvc import dvc
+from tests.test_dvc import DVC, dvc
 from tests.test_store import SAMPLING, answer, request
 
 OPERATOR = "conf/operator/general_deepening.yaml"
@@ -119,6 +119,21 @@ def test_a_lock_that_a_killed_dvc_left_is_explained_and_let_go(text: str, reposi
     assert not any(".dvc/tmp" in line for line in m2l(repository, "plan").stdout.splitlines())
     (repository / "params.yaml").write_text((repository / "params.yaml").read_text() + "# a comment\n")
     dvc(repository, "repro", "--force")
+
+
+@pytest.mark.parametrize("share", [0, 0.015, 0.3, 0.7])
+def test_a_lock_that_dvc_could_not_write_to_its_end_is_made_anew(share: float, repository: Path) -> None:
+    """A `dvc.lock` that a kill cut off is damage where DVC refuses it; then it is set aside, and nothing is asked."""
+    lock = repository / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: int(share * len(whole))])
+    refused = subprocess.run([DVC, "status"], cwd=repository, capture_output=True, check=False).returncode != 0
+    done = m2l(repository, "verify")
+    assert ("lock: dvc.lock, cut off while DVC wrote it" in done.stdout) == refused
+    assert refused or share > 0.1
+    m2l(repository, "verify", "--repair")
+    assert not re.search("[1-9][0-9]* calls made", dvc(repository, "repro"))
+    assert lock.read_bytes() == whole
 
 
 def test_a_lock_of_a_dvc_that_runs_stays(repository: Path) -> None:
@@ -287,7 +302,9 @@ def test_nothing_to_look_after_and_a_lock_that_is_torn(project: Path) -> None:
     (project / "dvc.lock").write_text("stages: [", encoding="utf-8")
     done = m2l(project, "gc")
     assert (done.returncode, done.stderr) == (
-        2, "BuildError: dvc.lock: not readable. Restore it with `git checkout dvc.lock`, or run `dvc repro`.\n"
+        2,
+        "BuildError: dvc.lock: not readable. Restore it with `git checkout dvc.lock`, "
+        "or run `m2l verify --repair`.\n",
     )  # fmt: skip
     with Store(project / build.STORE, readonly=True) as store:
         assert len(store) == 138
