@@ -138,7 +138,7 @@ def _rows(path: Path, where: str, columns: Sequence[str]) -> pl.DataFrame:
 
 def _cached(root: Path, name: str, lock: str) -> dict[str, Path]:
     """Return where DVC's cache has the files of the dataset that a dvc.lock names."""
-    from dvc.config import Config  # type: ignore[import-untyped]
+    from dvc.config import Config
 
     try:
         stage: Any = msgspec.yaml.decode(lock)["stages"]["assemble"]

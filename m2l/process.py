@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import glob
 import os
 import signal
 import socket
@@ -118,11 +119,16 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when all went well, and is removed otherwise.
 
+    What a killed process left of the same file is removed first: it would become part of an output.
+
     Raises BuildError if the disk is full or the folder cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            if not _began(int(left.name.split(".")[-2])):
+                left.unlink()
         yield part
         os.replace(part, path)
     except OSError as err:

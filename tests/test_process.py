@@ -1,5 +1,6 @@
 """Writing whole files, and what a full disk says."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -54,3 +55,15 @@ def _to_a_full_device(path: Path) -> None:
     with writing(path) as part:
         part.symlink_to("/dev/full")
         part.write_bytes(b"new")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """A part of a process that has ended goes when its file is written again; one of a running process stays."""
+    path = tmp_path / "train.parquet"
+    dead, alive = tmp_path / f".train.parquet.{2**22 - 1}.part", tmp_path / f".train.parquet.{os.getppid()}.part"
+    other = tmp_path / f".other.parquet.{2**22 - 1}.part"
+    for part in (dead, alive, other):
+        part.touch()
+    with writing(path) as part:
+        part.write_bytes(b"new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, alive, other])
