@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("m2l", "conf", "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/seeds")
+PARTS = ("m2l", "conf", "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/seeds", "data/reference")
 BIN = Path(sys.executable).parent
 ENGLISH = "eng_Latn"
 OPERATOR = "conf/operator/general_deepening.yaml"
