@@ -98,7 +98,7 @@ def _names(project: Path, count: int) -> list[str]:
         (folder / f"{name}.yaml").write_text(text.replace(f"language.{ENGLISH}", f"language.{name}", 1))
         shutil.copy(seeds / f"{ENGLISH}.jsonl", seeds / f"{name}.jsonl")
         names.append(name)
-    return sorted(names)[:count] if count <= len(names) else names
+    return sorted(names)[:count]
 
 
 def _bare(folder: Path, stages: int) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from bench.defects import Row
-from m2l import config, schema, slices
+from m2l import config, rows, schema, slices
 from m2l.filters.base import Context, Filter
 from m2l.spec import Slice
 
@@ -16,7 +16,7 @@ def contexts(languages: str | None = None) -> dict[str, tuple[Slice, Context]]:
     """Return slice and context of each language, as a build of the full recipe has them."""
     chosen = f"[{languages}]" if languages else "all"
     composed = slices.resolve(ROOT, config.compose(ROOT, ["recipe=full", "engine=fake", f"language={chosen}"]))
-    return {code: (piece, _context(piece)) for code, piece in composed.slices.items()}
+    return {code: (piece, rows.context(ROOT, piece)) for code, piece in composed.slices.items()}
 
 
 def shipped_filters(piece: Slice) -> dict[str, Filter]:
@@ -24,20 +24,6 @@ def shipped_filters(piece: Slice) -> dict[str, Filter]:
     return {name: config.instantiate(target, Filter, where=name) for name, target in piece.filter.items()}
 
 
-def table(rows: list[Row]) -> pl.DataFrame:
+def table(judged: list[Row]) -> pl.DataFrame:
     """Return rows as the table that filters judge."""
-    return schema.frame(rows, schema.ROWS | {"error": pl.String, "instruction": pl.String})
-
-
-def _context(piece: Slice) -> Context:
-    return Context(
-        root=ROOT,
-        language_code=piece.language_code,
-        language=piece.language,
-        others=piece.others,
-        task=piece.task,
-        operator=piece.operator,
-        variation=piece.variation,
-        seeds={seed.seed_id: seed for seed in piece.seeds},
-        examples=piece.examples,
-    )
+    return schema.frame(judged, schema.ROWS | {"error": pl.String, "instruction": pl.String})
