@@ -124,7 +124,15 @@ def test_a_language_that_is_added_runs_its_stage_alone(repository: Path) -> None
     after = _tables(repository)
     assert {name: digest for name, digest in after.items() if not name.startswith("cat_Latn")} == before
     full = pl.read_parquet(repository / "data/dist/full_data/train.parquet")
-    assert full.filter(pl.col("language") == "cat_Latn").height > 0
+    folder = repository / "data/tables/cat_Latn"
+    kept, rejected = (
+        pl.concat([pl.read_parquet(folder / f"{name}.parquet").select("row_id", "kind") for name in names])
+        for names in (("seed", "evolved", "conversation"), ("rejected",))
+    )
+    assert kept.height + rejected.height == 4 + 12 + 12  # seeds, each by 3 operators, each of those a conversation
+    published = set(full.filter(pl.col("language") == "cat_Latn")["row_id"])
+    assert published == set(kept["row_id"]) >= set(kept.filter(pl.col("kind") == "seed")["row_id"])
+    assert len(published) >= 4
 
 
 def _tables(project: Path) -> dict[str, str]:
