@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := all
-.PHONY: all setup model build test bench-build bench-assemble bench-diversity bench-filters check format lock clean help toolchain
+.PHONY: all setup model build test bench-build bench-assemble bench-diversity bench-filters bench-preview check format lock clean help toolchain
 
 all: setup model ## install, put the default model in place, build the starter dataset
 	@dvc repro
@@ -51,6 +51,9 @@ bench-assemble: $(VENV)/.installed ## measure the assemble stage at 10,000 to 20
 
 bench-diversity: $(VENV)/.installed ## measure what taking unlike rows first brings, on the tables that are built
 	@python bench/diversity.py
+
+bench-preview: $(VENV)/.installed-dev model ## how long the preview of a saved prompt takes with the default model
+	@python -m bench.preview
 
 bench-filters: $(VENV)/.installed-dev ## precision, recall, speed and memory of the filters (fetches texts once; needs npm)
 	@python -m bench.filters

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m2l import __version__
+from m2l import __version__, complete
 from m2l.errors import EXIT_CODE, BuildError, M2LError, unknown
 from m2l.process import end_on_interrupt
 
 if TYPE_CHECKING:
-    from m2l.draft import Draft
     from m2l.slices import Composed
 
 app = typer.Typer(
@@ -81,34 +80,51 @@ def plan(
 
 
 @app.command()
-def preview(language: str, task: str, overrides: Overrides = None, records: int = 2) -> None:
-    """Write a few records of one language and task to the screen, and nothing to data/."""
-    from m2l import build as builds
-    from m2l import rows
-    from m2l.progress import Bar
-    from m2l.store import Store
+def preview(
+    language: Annotated[str, typer.Argument(help="A name from conf/language.", autocompletion=complete.languages)],
+    task: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name from conf/task; of --operator, one that it applies to.", autocompletion=complete.tasks
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            help="Use this operator; without --variation, no conversation follows.", autocompletion=complete.operators
+        ),
+    ] = None,
+    variation: Annotated[
+        str | None, typer.Option(help="Use this dialogue variation.", autocompletion=complete.variations)
+    ] = None,
+    seed: Annotated[
+        str | None, typer.Option(help="Use this seed: its number among those of the task, or its id's first digits.")
+    ] = None,
+    records: Annotated[int, typer.Option(min=1, help="How many to write.")] = 1,
+    repairs: Annotated[int, typer.Option(min=0, help="How often a text that fails a check is asked for again.")] = 0,
+    prompts: Annotated[bool, typer.Option(help="Print each prompt as the model sees it.")] = True,
+    watch: Annotated[bool, typer.Option("--watch", help="Write them again whenever a YAML of conf/ is saved.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a few records to the screen, with prompts and the filters' verdicts, and nothing to data/."""
+    from m2l import preview as previews
+    from m2l import watch as watching
 
-    root = _root()
-    _check_name(root, "language", language)
-    _check_name(root, "task", task)
-    _, composed = _compose([f"language=[{language}]", *(overrides or [])])
-    if task not in composed.slices[language].task:  # not of this recipe: with all of its operators, then
-        asked = [f"language=[{language}]", f"task=[{task}]", "operator=[all]", *(overrides or [])]
-        _, composed = _compose(asked)
-    piece = composed.slices[language]
-    if task not in piece.task:
-        raise BuildError(unknown("recipe", "task", task, list(piece.task)))
-    piece = _narrow(piece, task, records)
-    with Store(root / builds.STORE) as store:
-        runner = builds.Runner(piece, root, store, Bar(f"{language} {task}"), None)
-        try:
-            drafts = builds.write_drafts(piece, runner)
-        finally:
-            runner.close()
-    tables, _ = rows.judge(root, piece, drafts)
-    rejected = dict(tables["rejected"].select("row_id", "reasons").iter_rows())
-    for draft in drafts.conversations[:records]:
-        _print_draft(draft, rejected.get(draft.row_id))
+    if task is not None and "=" in task:
+        overrides, task = [task, *(overrides or [])], None
+    asked = previews.Asked(
+        language=language, task=task, operator=operator, variation=variation, seed=seed,
+        records=records, repairs=repairs, overrides=tuple(overrides or ()),
+    )  # fmt: skip
+    with previews.Session(_root(), asked) as session:
+        if watch:
+            watching.watch(session.root, lambda: previews.lines(session.look(), prompts=prompts))
+        elif as_json:
+            print(previews.as_json(session.look()))
+        else:
+            for line in previews.lines(session.look(), prompts=prompts):
+                print(line)
 
 
 @app.command()
@@ -421,24 +437,3 @@ def _check_name(root: Path, group: str, name: str) -> None:
     known = config.options(root, group)
     if name not in known:
         raise BuildError(unknown("command line", group, name, known))
-
-
-def _narrow(piece: Any, task: str, records: int) -> Any:
-    """Return a slice of one task, and of just so many seeds that `records` conversations come out."""
-    import msgspec
-
-    operators = {name: o for name, o in piece.operator.items() if task in o.applies_to}
-    seeds = [seed for seed in piece.seeds if seed.task == task]
-    needed = -(-records // max(1, len(operators) * piece.variations_per_instruction))
-    kept = dict(list(operators.items())[:records])
-    return msgspec.structs.replace(piece, operator=kept, seeds=tuple(seeds[:needed]), quarantined=())
-
-
-def _print_draft(draft: "Draft", reasons: list[str] | None) -> None:
-    print(f"\n{draft.row_id}  {draft.operator}  {draft.variation}")
-    print(f"  seed       {draft.seed.instruction}")
-    for turn in draft.turns:
-        print(f"  {turn.role:<10} {turn.content}")
-    if draft.error:
-        print(f"  stopped    {draft.error}")
-    print(f"  filters    {'kept' if reasons is None else 'rejected: ' + ', '.join(reasons)}")

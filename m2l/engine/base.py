@@ -61,6 +61,10 @@ class Engine(ABC):
         """Return one line on how the engine is set, to be printed once."""
         return self.backend()
 
+    def rendered(self, request: Request) -> str | None:
+        """Return the text that the model is given for a request; None where a server applies the chat template."""
+        return request.prompt if isinstance(request.prompt, str) else None
+
     def close(self) -> None:
         """Free what the engine holds."""
         return None

@@ -122,6 +122,10 @@ class Llama(Engine):
             decoder.forget(index)
             yield index, completion
 
+    def rendered(self, request: Request) -> str | None:
+        decoder = self._decoder = self._decoder or _LlamaDecoder(self)
+        return decoder.text_of(request)
+
     def close(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
@@ -193,13 +197,19 @@ class _LlamaDecoder:
 
         Special tokens are read in what the template wrote, never in a plain text.
         """
+        text = self.text_of(request)
         if isinstance(request.prompt, str):
-            return _tokenize(self._vocab, request.prompt, special=False, add=True)
+            return _tokenize(self._vocab, text, special=False, add=True)
+        return _tokenize(self._vocab, text, special=True, add=not (self._bos and text.startswith(self._bos)))
+
+    def text_of(self, request: Request) -> str:
+        """Return what a prompt is for the model: a text as it is, messages by the chat template."""
+        if isinstance(request.prompt, str):
+            return request.prompt
         if self._template is None:
             raise TemplateError("the model has no chat template. Use frame=completion, or an instruct model.")
         messages = [{"role": turn.role, "content": turn.content} for turn in request.prompt]
-        text = render_chat(self._template, messages, bos=self._bos, eos=self._eos)
-        return _tokenize(self._vocab, text, special=True, add=not (self._bos and text.startswith(self._bos)))
+        return render_chat(self._template, messages, bos=self._bos, eos=self._eos)
 
     def copy(self, source: int, target: int) -> None:
         """See `Decoder`. Between streams llama.cpp copies whole sequences only."""

@@ -1,0 +1,74 @@
+"""How long a person waits for the preview of a prompt that was just saved, with the default model.
+
+`python -m bench.preview` watches in a project of its own, edits the same prompt a few times,
+and prints the seconds from each save to the last line of its preview, which is all that
+somebody who writes a prompt waits for: noticing, composing, generating and filtering.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.conftest import ROOT, copy_project
+
+EDITS = 8
+CASES = {
+    "an operator, 1 record": ("general_deepening", "--operator", "general_deepening"),
+    "an operator, 2 records": ("general_deepening", "--operator", "general_deepening", "--records", "2"),
+    "a variation, 1 record": ("refinement", "--operator", "general_deepening", "--variation", "refinement"),
+}
+
+
+def main() -> None:
+    """Measure each case in a process of its own and print a table."""
+    print(f"{'what is edited':<24} {'median':>7} {'longest':>8}  of {EDITS} saves, in seconds")
+    for name, (edited, *options) in CASES.items():
+        with tempfile.TemporaryDirectory(prefix="m2l-preview-") as folder:
+            project = Path(folder) / "project"
+            copy_project(project)
+            (project / "cache/models").rmdir()
+            (project / "cache/models").symlink_to(ROOT / "cache/models")
+            seconds = _saves(project, edited, options)
+        print(f"{name:<24} {statistics.median(seconds):>7.2f} {max(seconds):>8.2f}")
+
+
+def _saves(project: Path, edited: str, options: list[str]) -> list[float]:
+    command = [sys.executable, "-m", "m2l", "preview", "eng_Latn", "--watch", *options]
+    group = "variation" if (project / f"conf/variation/{edited}.yaml").is_file() else "operator"
+    path = project / "conf" / group / f"{edited}.yaml"
+    text = path.read_text(encoding="utf-8")
+    language = text.index("eng_Latn: >-\n") + len("eng_Latn: >-\n")
+    margin = " " * (len(text[language:]) - len(text[language:].lstrip(" ")))
+    process = subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    try:
+        _wait(process)
+        seconds = []
+        for number in range(EDITS):
+            new = f"{text[:language]}{margin}Think of {number + 2} people who will read it.\n{text[language:]}"
+            start = time.monotonic()
+            path.write_text(new, encoding="utf-8")
+            _wait(process)
+            seconds.append(time.monotonic() - start)
+        return seconds
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(process: "subprocess.Popen[str]") -> None:
+    """Read up to the line that says that a preview is complete."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Watching conf/" in line:
+            return
+    raise SystemExit("the preview ended")
+
+
+if __name__ == "__main__":
+    main()
