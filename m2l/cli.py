@@ -374,6 +374,22 @@ def store_pin(name: str) -> None:
     print(f"{upkeep.PINS}: {upkeep.pin(_root(), name)} slices kept as {name!r}. Remove the name there to let them go.")
 
 
+@app.command("export")
+def export_dataset(
+    name: Annotated[str, typer.Argument(metavar="FORMAT", help="A name of conf/exporter.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="A folder that holds a dataset, instead of data/dist.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write, instead of data/export.")] = None,
+) -> None:
+    """Write the dataset in a format of conf/exporter, from what is built: no model is asked."""
+    from m2l import build as builds
+    from m2l import export
+
+    root = _root()
+    _check_name(root, "exporter", name)
+    export.export(root, name, data or root / builds.DIST, to or root / export.EXPORTS)
+    print(f"{name}: written to {to or export.EXPORTS}")
+
+
 @app.command("compose", hidden=True)
 def compose_stage() -> None:
     """Resolve conf/ into slices; the first stage of dvc.yaml."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from m2l import gguf
 from m2l.digest import digest
 from m2l.download import discard, download
 from m2l.engine.base import ModelFile
@@ -34,6 +35,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     mtime_ns: int
     architecture: str = ""
+    quantisation: str = ""
     chat_template: str | None = None
     n_ctx_train: int = 0
     tokens: dict[str, int] = {}
@@ -113,13 +115,14 @@ def inspected(root: Path, model: Model, texts: list[str]) -> Locked:
     """Return what a verified file says of itself and the tokens of `texts`, read once and remembered."""
     known = verify(root, model)
     missing = [text for text in texts if digest(text) not in known.tokens]
-    if missing or not known.architecture:
+    if missing or not (known.architecture and known.quantisation):
         from m2l.engine.llama import inspect
 
         facts = inspect(path_of(root, model), {digest(text): text for text in missing})
         known = msgspec.structs.replace(
             known,
             architecture=facts.architecture,
+            quantisation=gguf.read(path_of(root, model)).quantisation,
             chat_template=digest(facts.chat_template) if facts.chat_template else None,
             n_ctx_train=facts.n_ctx_train,
             tokens=known.tokens | facts.tokens,

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -42,10 +42,10 @@ DATASET = "dataset"
 
 _NO_EFFECT_ON_ROWS = {
     "__main__.py", "assemble.py", "audit.py", "catalogue.py", "changes.py", "cli.py", "comparison.py", "complete.py",
-    "diff.py", "download.py", "dvc_lock.py", "dvc_rwlock.py", "engine", "experiment.py", "exporters", "forecast.py",
-    "gguf.py", "ledger.py", "lineage.py", "machine.py", "metrics.py", "models.py", "plan.py", "preview.py",
-    "process.py", "progress.py", "reference.py", "salvage.py", "sample.py", "sketch.py", "store.py", "store_tables.py",
-    "sweep.py", "terminal.py", "upkeep.py", "watch.py", "why.py",
+    "diff.py", "download.py", "dvc_lock.py", "dvc_rwlock.py", "engine", "experiment.py", "export.py", "exporters",
+    "forecast.py", "gguf.py", "ledger.py", "lineage.py", "machine.py", "metrics.py", "models.py", "plan.py", "preview.py",
+    "process.py", "progress.py", "reference.py", "report", "salvage.py", "sample.py", "sketch.py", "store.py",
+    "store_tables.py", "sweep.py", "terminal.py", "upkeep.py", "watch.py", "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 
@@ -92,6 +92,10 @@ def resolve(root: Path, conf: Config) -> Composed:
         validation=conf.recipe.validation,
         quarantined=tuple(found.quarantined.get("", ())),
         exporter=conf.exporter,
+        filter=maker.filter,
+        prompts=_prompts(slices),
+        quantisation=maker.quantisation,
+        citations={str(t["source"]): str(t["citation"]) for t in conf.seed_source.values() if "citation" in t},
     )
     wanted = sum(map(conf.recipe.seeds_wanted, conf.task)) * len(conf.language)
     return Composed(slices, dataset, wanted)
@@ -179,6 +183,21 @@ def identify(root: Path, conf: Config, model: Model, *, chat: bool) -> tuple[Mod
     return ModelIdentity(name=model.name, content=content, chat_template=template, backend=backend), settings
 
 
+def _prompts(slices: Mapping[str, Slice]) -> dict[str, str]:
+    """Return a digest of each operator's and variation's directives, in all languages of the recipe, and the frame's.
+
+    A language that the recipe lacks is no part of it, so that editing its form changes no dataset.
+    """
+    forms: dict[str, list[list[str]]] = {}
+    for language, piece in sorted(slices.items()):
+        for name, operator in sorted(piece.operator.items()):
+            forms.setdefault(f"operator/{name}", []).append([language, operator.prompt])
+        for name, variation in sorted(piece.variation.items()):
+            forms.setdefault(f"variation/{name}", []).append([language, *(turn.prompt for turn in variation.turns)])
+    frame = next(iter(slices.values())).frame
+    return {name: digest(form) for name, form in forms.items()} | {"frame": digest(frame)}
+
+
 def _fertility(root: Path, conf: Config) -> dict[str, float]:
     """Return by language how many times English's tokens its text takes, in the model's own tokenizer if it is here."""
     reference = config.load_named(root, "language", ENGLISH, Language).sample
@@ -238,12 +257,14 @@ class Maker:
         self.root, self.conf, self.code = root, conf, code_digest()
         self.identity, self._engine = identify(root, conf, conf.model, chat=conf.frame.kind == "chat")
         self._factors = _fertility(root, conf)
+        local = config.load_class(conf.engine, Engine, where="conf/engine").local
+        self.quantisation = models.inspected(root, conf.model, []).quantisation if local else ""
         self._judged_by = self._judge_model()
         self._operator = {
             name: operator for name, operator in conf.operator.items() if conf.task.keys() & {*operator.applies_to}
         }
         self._facts: dict[str, LanguageFacts] = {}
-        self._filter = {name: _with_files(root, name, target) for name, target in conf.filter.items()}
+        self.filter = {name: _with_files(root, name, target) for name, target in conf.filter.items()}
 
     def slice(self, name: str, found: Found) -> Slice:
         """Return the slice of one language, with its share of the seeds that were found."""
@@ -305,7 +326,7 @@ class Maker:
             seeds=used,
             examples=examples,
             quarantined=tuple(found.quarantined.get(name, ())),
-            filter=self._filter,
+            filter=self.filter,
             judge=self._judge(name),
         )
 

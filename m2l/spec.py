@@ -502,7 +502,8 @@ class DatasetSpec(Spec, frozen=True):
     """What `assemble` reads: which slices, how many rows of each, and in which formats.
 
     `operators` are those of each task. `quarantined` are seed rows of no language that
-    `conf/` knows.
+    `conf/` knows. What stands from `filter` on is for the dataset's card: `prompts` are
+    digests of the directives that the slices use and `citations` BibTeX, by source.
     """
 
     code: str
@@ -516,3 +517,7 @@ class DatasetSpec(Spec, frozen=True):
     validation: float
     quarantined: tuple[Quarantined, ...]
     exporter: dict[str, Target]
+    filter: dict[str, Target]
+    prompts: dict[str, str]
+    quantisation: str
+    citations: dict[str, str]

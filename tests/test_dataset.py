@@ -94,3 +94,46 @@ def test_the_card_tells_what_the_data_holds(dist: Path) -> None:
     assert "English (`eng_Latn`)" in card
     assert "Gemma 3 270M" in card
     assert '  - "en"' in card
+
+
+def test_the_card_tells_how_it_was_made(dist: Path) -> None:
+    """Model, filters with their settings, digests of the prompts, what cannot be verified, and how to rebuild."""
+    card = (dist / "README.md").read_text(encoding="utf-8")
+    assert "| `length` | max_words 400, min_assistant_words 2, min_user_words 2, of_language " in card
+    assert "| `operator/general_deepening` | `" in card
+    assert "m2l plan recipe=starter model=gemma3_270m 'language=[eng_Latn]'" in card
+    assert "@inproceedings{m2lingual," in card
+    assert "No filter can tell whether an answer is true" in card
+    rejected = pl.read_parquet(dist / "rejected" / "train.parquet")
+    for reason, count in rejected["reason"].value_counts().iter_rows():
+        assert f"| `{reason}` | {count} |" in card
+
+
+def test_the_header_of_the_card_is_yaml(dist: Path) -> None:
+    """Languages, licence, tasks, size and configs can be read by a YAML parser and come from the data."""
+    import yaml
+
+    header = yaml.safe_load((dist / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert (header["language"], header["language_bcp47"]) == (["en"], ["en"])
+    assert header["license"] == "other"
+    assert header["license_name"] == "Apache-2.0 and Gemma Terms of Use"
+    assert header["size_categories"] == ["n<1K"]
+    assert "text-generation" in header["task_categories"]
+    assert "translation" not in header["task_categories"]
+    configs = {config["config_name"]: config["data_files"] for config in header["configs"]}
+    assert configs["full_data"] == [{"split": "train", "path": "full_data/train.parquet"}]
+    assert all((dist / file["path"]).is_file() for files in configs.values() for file in files)
+
+
+def test_only_directives_of_the_recipe_are_in_the_digests(project: Path) -> None:
+    """Editing the form of a language that the recipe lacks moves nothing; editing one that it has moves its digest."""
+    from tests.helpers import compose
+
+    before = compose(project).dataset.prompts
+    path = project / "conf/operator/general_deepening.yaml"
+    text = path.read_text(encoding="utf-8")
+    for language, moved in (("fra_Latn", set()), ("eng_Latn", {"operator/general_deepening"})):
+        path.write_text(text.replace(f"  {language}: >-\n", f"  {language}: >-\n    Be kind.\n"), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") != text
+        after = compose(project).dataset.prompts
+        assert {name for name in before if before[name] != after[name]} == moved

@@ -158,3 +158,23 @@ def test_the_filter_of_contributing_is_a_filter() -> None:
     rows = table(row("Be quiet, please.", "I am."), row("WHY DO YOU SHOUT?", "I AM NOT."))
     kept, rejected = apply(rows, {"shouting": shouting(max_share=0.5)}, context())
     assert (kept["row_id"].to_list(), rejected["reasons"].to_list()) == (["0"], [["shouting"]])
+
+
+def test_the_page_on_publishing_is_true(project: Path, tmp_path: Path) -> None:
+    """Its commands export, and its Python reads what they wrote."""
+    import os
+    import sys
+
+    page = (ROOT / "docs" / "publish.md").read_text(encoding="utf-8")
+    run(project)
+    [commands], [code] = blocks(page, "sh export"), blocks(page, "python")
+    for command in commands.splitlines():
+        done = m2l(project, *shlex.split(command, comments=True)[1:])
+        assert done.returncode == 0, done.stderr
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    rows = pl.read_parquet(project / "data/dist/full_data/train.parquet").height
+    assert done.stdout.splitlines()[-1] == f"user {rows}"

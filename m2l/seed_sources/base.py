@@ -62,10 +62,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SeedSource(ABC):
-    """A place that seeds come from; it states its `source` and `license`."""
+    """A place that seeds come from; it states its `source` and `license`, and as BibTeX whom to cite for it."""
 
     source: str
     license: str
+    citation: str = ""
 
     @abstractmethod
     def rows(self, root: Path, wanted: Wanted) -> Iterator[Raw]:

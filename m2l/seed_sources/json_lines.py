@@ -20,12 +20,12 @@ class JsonLines(SeedSource):
     `collection` is about the file: its license, its origin, who has reviewed it.
     """
 
-    def __init__(self, path: str, source: str, license: str) -> None:
+    def __init__(self, path: str, source: str, license: str, citation: str = "") -> None:
         if not path.startswith(f"{FOLDER}/") or ".." in Path(path).parts:
             raise ValueError(f"path {path!r} is not below {FOLDER}, where edits are noticed")
         if "{language}" not in path:
             raise ValueError(f"path {path!r} has no {{language}}; for one table of many languages there is Table")
-        self.path, self.source, self.license = path, source, license
+        self.path, self.source, self.license, self.citation = path, source, license, citation
 
     def rows(self, root: Path, wanted: Wanted) -> Iterator[Raw]:
         for code, language in wanted.languages.items():

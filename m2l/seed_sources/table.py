@@ -42,10 +42,11 @@ class Table(SeedSource):
         tasks: Mapping[str, str] | None = None,
         id: str | None = None,
         self_contained: bool = False,
+        citation: str = "",
     ) -> None:
         if not path.startswith(f"{FOLDER}/") or ".." in Path(path).parts:
             raise ValueError(f"path {path!r} is not below {FOLDER}, where edits are noticed")
-        self.path, self.source, self.license = path, source, license
+        self.path, self.source, self.license, self.citation = path, source, license, citation
         self.language, self.task, self.response, self.instruction = language, task, response, instruction
         self.input, self.languages, self.tasks, self.id = input or {}, languages or {}, tasks or {}, id
         self.self_contained = self_contained

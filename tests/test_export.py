@@ -1,0 +1,166 @@
+"""The formats that trainers read, from the build and from what is built."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from m2l import config
+from tests.command import m2l
+from tests.conftest import ROOT
+from tests.helpers import run, tree
+
+FORMATS = config.options(ROOT, "exporter")
+NASTY = 'He said "no",\n\\ and \u2028 </script> \U0001f600 مرحبا \t ክፍል'
+
+
+@pytest.fixture
+def built(project: Path) -> Path:
+    """A project whose dataset was built in every format, of two languages, with a validation split."""
+    seeds = project / "data/seeds/starter/eng_Latn.jsonl"
+    seed = {"task": "general", "instruction": f"Repeat this, please: {NASTY}", "response": "I would rather not do it."}
+    seeds.write_text(json.dumps(seed) + "\n" + seeds.read_text(encoding="utf-8"), encoding="utf-8")
+    run(project, "language=[eng_Latn,arb_Arab]", f"exporter=[{','.join(FORMATS)}]", "recipe.validation=0.2")
+    return project
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines, each of which is one line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def full(dist: Path, split: str) -> pl.DataFrame:
+    """Return the rows of a split."""
+    return pl.read_parquet(dist / "full_data" / f"{split}.parquet")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_equals_what_the_build_exports(built: Path, tmp_path: Path, name: str) -> None:
+    """`m2l export` writes every file that the build wrote in that format, and no call is made for it."""
+    (built / "cache/store.sqlite").unlink()
+    done = m2l(built, "export", name, "--to", str(tmp_path / "out"))
+    assert (done.returncode, done.stdout) == (0, f"{name}: written to {tmp_path / 'out'}\n"), done.stderr
+    assert not (built / "cache/store.sqlite").exists()
+    there, here = tmp_path / "out", built / "data/dist"
+    assert tree(there)
+    for file in tree(there):
+        if file.endswith(".parquet"):
+            assert pl.read_parquet(there / file).equals(pl.read_parquet(here / file)), file
+        else:
+            assert (there / file).read_bytes() == (here / file).read_bytes(), file
+
+
+def test_a_format_is_written_where_git_ignores_it(built: Path) -> None:
+    """Without --to an export lies in data/export, and a second one of the same gives the same bytes."""
+    assert m2l(built, "export", "messages").stdout == "messages: written to data/export\n"
+    first = tree(built / "data/export")
+    assert set(first) == {"messages/train.jsonl", "messages/validation.jsonl"}
+    m2l(built, "export", "messages")
+    assert tree(built / "data/export") == first
+    assert "/data/export/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_messages_are_the_conversations(built: Path) -> None:
+    """A line a row, in order: roles that alternate and begin with the user, contents as they stand in the dataset."""
+    for split in ("train", "validation"):
+        found = lines(built / f"data/dist/messages/{split}.jsonl")
+        rows = full(built / "data/dist", split)
+        assert [line["row_id"] for line in found] == rows["row_id"].to_list()
+        assert [line["messages"] for line in found] == rows["conversation"].to_list()
+        for line in found:
+            roles = [message["role"] for message in line["messages"]]
+            assert roles == ["user", "assistant"] * (len(roles) // 2)
+            assert all(set(message) == {"role", "content"} and message["content"] for message in line["messages"])
+            assert line["license"] == "Apache-2.0"
+    everything = lines(built / "data/dist/messages/train.jsonl") + lines(built / "data/dist/messages/validation.jsonl")
+    assert any(NASTY in line["messages"][0]["content"] for line in everything)
+
+
+def test_sharegpt_says_human_and_gpt(built: Path) -> None:
+    """Keys, speakers and their order are those that the format documents; nothing is lost against messages."""
+    for shown, messages in zip(
+        lines(built / "data/dist/sharegpt/train.jsonl"),
+        lines(built / "data/dist/messages/train.jsonl"),
+        strict=True,
+    ):
+        said = [(turn["from"], turn["value"]) for turn in shown["conversations"]]
+        speaker = {"user": "human", "assistant": "gpt"}
+        assert said == [(speaker[turn["role"]], turn["content"]) for turn in messages["messages"]]
+        assert all(set(turn) == {"from", "value"} for turn in shown["conversations"])
+
+
+def test_alpaca_holds_the_rows_of_one_exchange(built: Path) -> None:
+    """Exactly the rows of one user turn, with texts where the format has them; no conversation is cut short."""
+    rows = full(built / "data/dist", "train").filter(pl.col("no_of_turns") == 1)
+    found = lines(built / "data/dist/alpaca/train.jsonl")
+    assert 0 < len(found) < full(built / "data/dist", "train").height
+    assert [line["row_id"] for line in found] == rows["row_id"].to_list()
+    for line, turns in zip(found, rows["conversation"].to_list(), strict=True):
+        assert (line["instruction"], line["input"], line["output"]) == (turns[0]["content"], "", turns[1]["content"])
+
+
+def test_datasets_loads_every_format(built: Path, tmp_path: Path) -> None:
+    """`datasets` reads the lines as trainers do, by split, with one schema for all of them."""
+    code = (
+        "import datasets, json, sys\n"
+        "found = {}\n"
+        "for name in sys.argv[2:]:\n"
+        "    files = {split: f'{sys.argv[1]}/{name}/{split}.jsonl' for split in ('train', 'validation')}\n"
+        "    data = datasets.load_dataset('json', data_files=files)\n"
+        "    found[name] = [len(data['train']), len(data['validation']), sorted(data['train'].features)]\n"
+        "print(json.dumps(found))\n"
+    )
+    names = [name for name in FORMATS if name != "huggingface"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(built / "data/dist"), *names],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kept = ["language", "license", "row_id", "task"]
+    own = {"alpaca": ["input", "instruction", "output"], "messages": ["messages"], "sharegpt": ["conversations"]}
+    for name, (train, validation, columns) in json.loads(done.stdout.splitlines()[-1]).items():
+        assert (train, validation) == tuple(
+            len(lines(built / f"data/dist/{name}/{split}.jsonl")) for split in ("train", "validation")
+        )
+        assert columns == sorted(own[name] + kept)
+
+
+def test_a_split_that_is_gone_leaves_no_file(built: Path) -> None:
+    """Without a validation split, the one of an export before is removed."""
+    m2l(built, "export", "sharegpt")
+    assert (built / "data/export/sharegpt/validation.jsonl").is_file()
+    for path in (built / "data/dist").glob("*/validation.parquet"):
+        path.unlink()
+    m2l(built, "export", "sharegpt")
+    assert [path.name for path in (built / "data/export/sharegpt").iterdir()] == ["train.jsonl"]
+
+
+def test_what_cannot_be_exported_is_one_line(project: Path, tmp_path: Path) -> None:
+    """An unknown format, no dataset, a dataset that lacks a part, and a config that is not there."""
+    done = m2l(project, "export", "sharegtp")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "BuildError: command line: unknown exporter 'sharegtp'. Did you mean 'sharegpt'? "
+        "Available: alpaca, huggingface, messages, sharegpt.\n",
+    )
+    done = m2l(project, "export", "messages", "--data", "nowhere")
+    assert done.stderr.startswith("BuildError: nowhere: no dataset that can be read (")
+    run(project)
+    (project / "data/dist/rejected/train.parquet").unlink()
+    done = m2l(project, "export", "messages")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "rejected" in done.stderr
+    run(project)
+    path = project / "conf/exporter/messages.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("config: full_data", "config: whole"), encoding="utf-8")
+    done = m2l(project, "export", "messages")
+    assert done.stderr == (
+        "BuildError: conf/exporter/messages.yaml: no config 'whole' here. "
+        "Available: seed_data, seed_evol_data, full_data.\n"
+    )
