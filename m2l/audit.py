@@ -44,6 +44,8 @@ def check(root: Path) -> Iterator[str]:
         _try(problems, partial(config.compose, root, [*overrides, f"model={model}"]))
     for judge in config.options(root, "judge"):
         _try(problems, partial(config.compose, root, [*overrides, f"judge={judge}"]))
+    for name in config.options(root, "experiment"):
+        _try(problems, partial(config.compose, root, [f"experiment={name}"]))
     for engine in config.options(root, "engine"):
         _try(problems, partial(_engine, root, [*overrides, f"engine={engine}"]))
     pieces: list[Slice] = []

@@ -31,8 +31,16 @@ app.add_typer(store_app, name="store")
 seeds_app = typer.Typer(help="Seeds and where they come from.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(seeds_app, name="seeds")
 
+experiment_app = typer.Typer(help="Variants under a name.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(experiment_app, name="experiment")
+
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Hydra overrides, such as model.sampling.temperature=0.9", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        help="Hydra overrides, such as model.sampling.temperature=0.9",
+        show_default=False,
+        autocompletion=complete.overrides,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -197,10 +205,21 @@ def summary(as_json: Json = False) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def sweep(context: typer.Context) -> None:
-    """Run variants by Hydra multirun: `m2l sweep -m model.sampling.temperature=0.3,0.7`."""
+    """Build variants and compare them: `m2l sweep -m model.sampling.temperature=0.3,0.7`; --json prints for scripts."""
     from m2l import sweep as sweeps
 
     sweeps.run(_root(), context.args)
+
+
+@experiment_app.command("save")
+def experiment_save(
+    name: str, variant: Annotated[Path, typer.Argument(help="Its folder, such as multirun/DATE/TIME/0.")]
+) -> None:
+    """Write conf/experiment/NAME.yaml, which says what a variant of a sweep was built with."""
+    from m2l import experiment
+
+    for line in experiment.save(_root(), name, variant):
+        print(line)
 
 
 @model_app.command("get")

@@ -118,13 +118,14 @@ def effective_overrides(params: Params, overrides: Sequence[str]) -> list[str]:
     """Return the overrides of `params.yaml` followed by those of the command line.
 
     A recipe or a list of languages on the command line replaces the languages of
-    `params.yaml`, which belong to the recipe that stands there.
+    `params.yaml`, which belong to the recipe that stands there. `+experiment` is Hydra's
+    usual way to say what `experiment` says here, where the defaults list has a place for it.
     """
     asked = {item.split("=", 1)[0].lstrip("+~") for item in overrides}
     result = list(params.overrides)
     if not asked & {"recipe", "language", "experiment"}:
         result.append(_languages(params))
-    return [*result, *overrides]
+    return [item[1:] if item.startswith("+experiment=") else item for item in (*result, *overrides)]
 
 
 def _languages(params: Params) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.command import m2l
 from tests.conftest import ROOT, Edit
 from tests.helpers import tree
 from tests.test_docs import FILES
@@ -180,42 +179,3 @@ def _wait_until_quiet(project: Path) -> None:
     before = (project / "calls.txt").read_bytes()
     time.sleep(0.3)
     assert (project / "calls.txt").read_bytes() == before
-
-
-def test_a_sweep_builds_each_variant_apart_and_shares_the_store(project: Path) -> None:
-    """Two settings by Hydra multirun: two datasets; what both ask for is asked once."""
-    done = m2l(project, "sweep", "-m", "recipe.variations_per_instruction=1,2")
-    assert done.returncode == 0, done.stderr
-    table = [line.split() for line in done.stdout.splitlines() if "recipe.variations_per_instruction=" in line]
-    rows = {line[3]: (int(line[0]), int(line[1])) for line in table if line[0].isdigit()}
-    one, two = rows["recipe.variations_per_instruction=1"], rows["recipe.variations_per_instruction=2"]
-    assert one == (138, 0)
-    assert two[0] > 0
-    assert two[1] == 138
-    assert len(list((project / "multirun").glob("*/*/*/dist/full_data/train.parquet"))) == 2
-    assert not (project / "data" / "dist").exists()
-
-
-def test_variants_may_run_at_once(project: Path) -> None:
-    """The joblib launcher builds two variants in two processes over one store."""
-    done = m2l(project, "sweep", "-m", "hydra/launcher=joblib", "model.sampling.top_k=20,30")
-    assert done.returncode == 0, done.stderr + done.stdout
-    folders = sorted((project / "multirun").glob("*/*/*/dist/full_data"))
-    assert len(folders) == 2
-    assert tree(folders[0]) != tree(folders[1])
-
-
-def test_a_wrong_override_of_a_sweep_is_one_line(project: Path) -> None:
-    """What Hydra refuses is said as everywhere else, without a traceback."""
-    done = m2l(project, "sweep", "-m", "recipe.seeds_per_tusk=1,2")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "Key 'seeds_per_tusk' is not in struct. Correct it there." in done.stderr
-
-
-def test_a_variant_that_fails_is_named_and_the_others_are_built(project: Path) -> None:
-    """A wrong value in a sweep stops that variant with its line, and the command ends with code 2."""
-    done = m2l(project, "sweep", "-m", "recipe.seeds_per_task=1,one")
-    assert done.returncode == 2
-    assert "Expected `int`, got `str`" in done.stdout
-    assert len(list((project / "multirun").glob("*/*/*/dist/full_data/train.parquet"))) == 1
-    assert done.stderr.endswith("BuildError: 1 of 2 variants failed, named above. Correct them and sweep again.\n")
