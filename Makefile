@@ -10,6 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 all: setup model ## install, put the default model in place, build the starter dataset
 	@dvc repro
+	@m2l report
 	@echo
 	@m2l summary
 

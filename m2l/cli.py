@@ -393,6 +393,20 @@ def store_pin(name: str) -> None:
     print(f"{upkeep.PINS}: {upkeep.pin(_root(), name)} slices kept as {name!r}. Remove the name there to let them go.")
 
 
+@app.command("report")
+def report_page(
+    data: Annotated[Path | None, typer.Option(help="A folder that holds a dataset, instead of data/dist.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file to write, instead of data/report/index.html.")] = None,
+) -> None:
+    """Write one page that shows what was made: coverage, yields, lengths, cost, and the conversations to read."""
+    from m2l import build as builds
+    from m2l.report import page
+
+    root = _root()
+    size = page.write(root, data or root / builds.DIST, to or root / page.PAGE)
+    print(f"{to or page.PAGE}: {size / 1e6:.1f} MB, opens from the disk in any browser.")
+
+
 @app.command("export")
 def export_dataset(
     name: Annotated[str, typer.Argument(metavar="FORMAT", help="A name of conf/exporter.", show_default=False)],

@@ -14,6 +14,9 @@ from m2l.records import Completion, Request
 from m2l.schema import REJECTED
 from m2l.store import Store
 
+PAGE = Path("data/report/index.html")
+"""Where `m2l report` writes its page."""
+
 SHOWN = 12
 """Languages that the summary has room for."""
 
@@ -94,6 +97,7 @@ def summary(root: Path) -> list[str]:
         "",
         f"Where: {DIST}/ (README.md is its card); in Python: datasets.load_dataset('{DIST}', 'full_data'). "
         f"`dvc metrics show` and `dvc plots show` tell more.",
+        f"Look at it: {PAGE} in a browser, which `m2l report` writes: figures, and every conversation to read.",
         f"Read one: m2l show {row_id[:8]} prints a conversation's way from its seed, with every prompt.",
         "Next: source .venv/bin/activate, edit a prompt in conf/operator/, see what it costs by `m2l plan`, "
         "then `dvc repro`.",

@@ -18,6 +18,7 @@ class HoldsLabel(Check):
     """One of the labels that the seed names stands in the answer."""
 
     reason: ClassVar[str] = "no_label"
+    sentence: ClassVar[str] = "No label of the task stands in the answer."
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -32,6 +33,7 @@ class HoldsOption(Check):
     """The answer begins with the letter of an option, or holds the text of one."""
 
     reason: ClassVar[str] = "no_option"
+    sentence: ClassVar[str] = "The answer names none of the options."
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -48,6 +50,7 @@ class FromText(Check):
     """At least `min_share` of the answer's words stand in a text of the seed."""
 
     reason: ClassVar[str] = "not_from_text"
+    sentence: ClassVar[str] = "Too few words of the answer stand in the text that it is about."
 
     def __init__(self, field: str, min_share: float) -> None:
         self.field, self.min_share = field, min_share
@@ -65,6 +68,7 @@ class NamesFromText(Check):
     """
 
     reason: ClassVar[str] = "names_not_in_text"
+    sentence: ClassVar[str] = "The answer lists names that the text does not have."
 
     def __init__(self, field: str, min_share: float) -> None:
         self.field, self.min_share = field, min_share
@@ -80,6 +84,7 @@ class HoldsNumber(Check):
     """A number in digits, of any script, stands in the answer."""
 
     reason: ClassVar[str] = "no_number"
+    sentence: ClassVar[str] = "The answer has no number."
 
     def holds(self, case: Case) -> bool:
         return regex.search(r"\p{Nd}", case.answer) is not None
@@ -89,6 +94,7 @@ class InLanguageOf(Check):
     """The answer is in the language whose code a field of the seed gives."""
 
     reason: ClassVar[str] = "not_translated"
+    sentence: ClassVar[str] = "The answer is not in the language asked for."
 
     def __init__(self, field: str, min_script_share: float) -> None:
         self.field, self.min_script_share = field, min_script_share
@@ -104,6 +110,7 @@ class ShorterThan(Check):
     """The answer has at most `max_share` times the words of a text of the seed."""
 
     reason: ClassVar[str] = "not_shorter"
+    sentence: ClassVar[str] = "The answer is not shorter than the text."
 
     def __init__(self, field: str, max_share: float) -> None:
         self.field, self.max_share = field, max_share
@@ -117,6 +124,7 @@ class ChangesText(Check):
     """The answer is no copy of a text of the seed."""
 
     reason: ClassVar[str] = "text_unchanged"
+    sentence: ClassVar[str] = "The answer is the text, unchanged."
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -133,6 +141,7 @@ class KeepsText(Check):
     """
 
     reason: ClassVar[str] = "text_not_kept"
+    sentence: ClassVar[str] = "The answer kept too little of the text."
 
     def __init__(self, field: str, min_share: float) -> None:
         self.field, self.min_share = field, min_share

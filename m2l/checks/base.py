@@ -55,13 +55,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(ABC):
-    """A rule about one exchange; `reason` names it where a row is rejected.
+    """A rule about one exchange; `reason` names it where a row is rejected, and `sentence` says it to a reader.
 
     A subclass takes the keys of its declaration as keyword arguments. What cannot be
     decided, such as a span of a passage that the seed does not bring apart, holds.
     """
 
     reason: ClassVar[str]
+    sentence: ClassVar[str] = ""
 
     @abstractmethod
     def holds(self, case: Case) -> bool:

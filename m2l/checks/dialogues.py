@@ -11,6 +11,7 @@ class Shorter(Check):
     """The answer has at most `max_share` times the words of the one before."""
 
     reason: ClassVar[str] = "answer_not_shorter"
+    sentence: ClassVar[str] = "The user wanted it shorter, and the answer is not."
 
     def __init__(self, max_share: float) -> None:
         self.max_share = max_share
@@ -23,6 +24,7 @@ class Longer(Check):
     """The answer has at least `min_share` times the words of the one before."""
 
     reason: ClassVar[str] = "answer_not_longer"
+    sentence: ClassVar[str] = "The user wanted more, and the answer is no longer."
 
     def __init__(self, min_share: float) -> None:
         self.min_share = min_share
@@ -35,6 +37,7 @@ class NewAnswer(Check):
     """The answer is at most `max_similarity` similar to the one before, by character trigrams."""
 
     reason: ClassVar[str] = "answer_unchanged"
+    sentence: ClassVar[str] = "The answer is nearly the one before."
 
     def __init__(self, max_similarity: float) -> None:
         self.max_similarity = max_similarity
@@ -47,6 +50,7 @@ class Recalls(Check):
     """The answer has a word of the first message that the question about it does not give away."""
 
     reason: ClassVar[str] = "nothing_recalled"
+    sentence: ClassVar[str] = "The answer recalls nothing of the first message."
 
     def holds(self, case: Case) -> bool:
         first = content_words(case.turns[0], case.locale)
@@ -59,6 +63,7 @@ class Returns(Check):
     """The user's turn, or the answer to it, has a word of the first exchange: the topic is back."""
 
     reason: ClassVar[str] = "topic_not_back"
+    sentence: ClassVar[str] = "The conversation does not come back to its topic."
 
     def holds(self, case: Case) -> bool:
         first = content_words(f"{case.turns[0]}\n{case.turns[1]}", case.locale)
@@ -70,6 +75,7 @@ class InNeighbour(Check):
     """The answer is in the neighbour language."""
 
     reason: ClassVar[str] = "language_not_changed"
+    sentence: ClassVar[str] = "The answer is not in the language that it was to change to."
 
     def __init__(self, min_script_share: float) -> None:
         self.min_script_share = min_script_share

@@ -10,6 +10,7 @@ class Changed(Check):
     """The instruction is at most `max_similarity` similar to its seed's, by character trigrams."""
 
     reason: ClassVar[str] = "evolution_unchanged"
+    sentence: ClassVar[str] = "The evolved instruction is nearly its seed."
 
     def __init__(self, max_similarity: float) -> None:
         self.max_similarity = max_similarity
@@ -25,6 +26,7 @@ class NoAnswer(Check):
     """
 
     reason: ClassVar[str] = "evolution_is_answer"
+    sentence: ClassVar[str] = "The evolved instruction is an answer to its seed."
 
     def __init__(self, max_similarity: float, min_letters: int) -> None:
         self.max_similarity, self.min_letters = max_similarity, min_letters
@@ -41,6 +43,7 @@ class AddsWords(Check):
     """The instruction has at least `at_least` distinct words that its seed's does not have."""
 
     reason: ClassVar[str] = "nothing_added"
+    sentence: ClassVar[str] = "The evolved instruction adds next to nothing."
 
     def __init__(self, at_least: int) -> None:
         self.at_least = at_least
@@ -54,6 +57,7 @@ class Mentions(Check):
     """The instruction names one of the language's varieties, anchors or formats, or its neighbour."""
 
     reason: ClassVar[str] = "aim_not_visible"
+    sentence: ClassVar[str] = "What the operator was to bring in is not there."
 
     def __init__(self, what: Literal["variety", "anchor", "format", "neighbour"]) -> None:
         if what not in ("variety", "anchor", "format", "neighbour"):

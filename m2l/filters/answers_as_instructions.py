@@ -1,5 +1,7 @@
 """User turns that are answers: the model wrote the wrong side of the conversation."""
 
+from typing import ClassVar
+
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each
@@ -13,6 +15,11 @@ class AnswersAsInstructions(Filter):
     distinct words in common; an answer of under `min_letters` letters may stand in an
     instruction, as a label does.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "answer_as_instruction": "The instruction is its seed's answer, or holds all of it.",
+        "answer_as_user_turn": "A user turn says what the assistant had just answered.",
+    }
 
     def __init__(self, max_similarity: float, min_letters: int) -> None:
         self.max_similarity = max_similarity

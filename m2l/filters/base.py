@@ -63,10 +63,12 @@ class Filter(ABC):
     table; a row is kept if all of its turns are. At level `row` they see some rows of
     the table itself, and at level `table` all of them together, with the `folded` forms
     of their turns; an expression of lists of text gives the reasons themselves there.
+    `sentences` says by rule, for a person who reads what was rejected, what failing it means.
     """
 
     level: ClassVar[Literal["turn", "row", "table"]] = "turn"
     needs_scores: ClassVar[bool] = False
+    sentences: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def rules(self, context: Context) -> dict[str, pl.Expr]:

@@ -1,5 +1,7 @@
 """Turns without a text: nothing, or little but punctuation and signs."""
 
+from typing import ClassVar
+
 import polars as pl
 
 from m2l.filters.base import Context, Filter
@@ -7,6 +9,11 @@ from m2l.filters.base import Context, Filter
 
 class Blank(Filter):
     """Reject a turn without a letter or digit, and one of which they are under `min_share` of what is seen."""
+
+    sentences: ClassVar[dict[str, str]] = {
+        "empty": "A turn has no letter and no digit.",
+        "mostly_punctuation": "A turn is mostly punctuation.",
+    }
 
     def __init__(self, min_share: float) -> None:
         self.min_share = min_share

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -26,6 +26,10 @@ class Contamination(Filter):
     every text counts, whatever its column. Only exact runs of words are found: neither
     a paraphrase nor a translation is.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "contaminated": "A turn holds text of a benchmark.",
+    }
 
     def __init__(self, min_words: int, files: Mapping[str, str]) -> None:
         self.min_words = min_words

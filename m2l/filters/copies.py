@@ -1,5 +1,7 @@
 """Texts that say nothing new: an evolution that changed nothing, an echo, a turn said twice."""
 
+from typing import ClassVar
+
 import polars as pl
 
 from m2l.filters.base import Context, Filter
@@ -12,6 +14,12 @@ class Copies(Filter):
     Texts are compared in NFKC, case-folded, letters and digits alone. An echo is an
     answer that holds its whole question, if that has `min_echo` of these or more.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "copied_seed": "The evolved instruction is its seed, unchanged.",
+        "echo": "An answer repeats the whole question.",
+        "repeated_turn": "A turn says what an earlier turn has said.",
+    }
 
     def __init__(self, min_echo: int) -> None:
         self.min_echo = min_echo

@@ -1,6 +1,7 @@
 """Turns that are partly in another script, or that slip into English."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import polars as pl
 
@@ -21,6 +22,11 @@ class ForeignShare(Filter):
     languages whose speakers mix more. What an operator of the family cross_lingual made
     may be mixed, and turns that may be in two languages are not judged.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "foreign_script": "Too many letters of a turn are of another script.",
+        "english_inside": "A turn slips into English.",
+    }
 
     def __init__(
         self,

@@ -13,6 +13,11 @@ class Judge(Filter):
     A row that no judge was asked about, such as a seed, is kept.
     """
 
+    sentences: ClassVar[dict[str, str]] = {
+        "not_judged": "The judge gave no marks that could be read.",
+        "judged_low": "The judge's mean mark is too low.",
+    }
+
     level: ClassVar[Literal["turn", "row"]] = "row"
     needs_scores: ClassVar[bool] = True
 

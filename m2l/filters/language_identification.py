@@ -1,5 +1,7 @@
 """Every turn in its language, by the pair of detectors that is right most often over 73 languages."""
 
+from typing import ClassVar
+
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each, expected, script_share
@@ -14,6 +16,11 @@ class LanguageIdentification(Filter):
     its letters in the language's script. An answer that a task or a variation wants in
     another language is expected in that one.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "wrong_script": "A turn is not in the script of its language.",
+        "wrong_language": "A turn is not in its language: neither detector takes it for that.",
+    }
 
     def __init__(self, min_letters: int, min_script_share: float) -> None:
         self.min_letters = min_letters

@@ -1,6 +1,7 @@
 """Text of the prompt itself that came out as an answer."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import polars as pl
 
@@ -21,6 +22,12 @@ class Leaks(Filter):
     `min_words_without_spaces` in a script that sets none between words, where they are
     shorter; a seed's own words are no leak in what was made from it.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "leaked_label": "A line of a turn begins with a label of the prompt.",
+        "leaked_mark": "A turn holds a mark of a template, or is nothing but a stage direction.",
+        "leaked_example": "A turn quotes a worked example or a directive of the prompt.",
+    }
 
     def __init__(self, min_words: int, min_words_without_spaces: int) -> None:
         self.min_words = min_words

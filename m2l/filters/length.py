@@ -1,5 +1,7 @@
 """Lengths of turns in words."""
 
+from typing import ClassVar
+
 import polars as pl
 
 from m2l.filters.base import Context, Filter
@@ -13,6 +15,12 @@ class Length(Filter):
     `of_language` is what a language's words are times those of English for the same
     text, 1 where it is not named; the longest turn has `max_words` times that.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "too_short": "A turn has too few words.",
+        "too_long": "A turn has too many words.",
+        "looped": "An answer went round in circles and was ended.",
+    }
 
     def __init__(
         self, min_user_words: int, min_assistant_words: int, max_words: int, of_language: dict[str, float]

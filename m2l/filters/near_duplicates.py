@@ -23,6 +23,11 @@ class NearDuplicates(Filter):
     Jaccard similarity that counts, `num_perm` the number of hash functions.
     """
 
+    sentences: ClassVar[dict[str, str]] = {
+        "near_duplicate": "It is nearly the same as another row.",
+        "seed_duplicate": "Its first exchange is nearly that of a seed.",
+    }
+
     level: ClassVar[Literal["turn", "row", "table"]] = "table"
 
     def __init__(self, threshold: float, num_perm: int) -> None:

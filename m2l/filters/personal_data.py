@@ -3,6 +3,7 @@
 import ipaddress
 import unicodedata
 from collections.abc import Iterator
+from typing import ClassVar
 
 import polars as pl
 import regex
@@ -26,6 +27,14 @@ class PersonalData(Filter):
     IBAN and card number count if their check digits are right (ISO 13616, ISO/IEC
     7812), a telephone number if it begins as one, with + or 0, and has 9 to 15 digits.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "email": "A turn holds an e-mail address.",
+        "phone": "A turn holds what looks like a telephone number.",
+        "iban": "A turn holds a bank account's number.",
+        "card": "A turn holds a payment card's number.",
+        "ip_address": "A turn holds a public IP address.",
+    }
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         content = pl.col("content")

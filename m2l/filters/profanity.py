@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
@@ -16,6 +17,10 @@ class Profanity(Filter):
     (`swh_Latn.txt`); `#` begins a remark. A language without a list is not judged:
     one list for all languages takes good words of some for bad words of others.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "profanity": "A turn holds a word of the list of bad words.",
+    }
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = files

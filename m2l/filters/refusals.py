@@ -1,6 +1,7 @@
 """Answers that refuse, or that speak of themselves as of a machine."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import polars as pl
 
@@ -16,6 +17,11 @@ class Refusals(Filter):
     every language, since models fall back to it. Phrases are compared by their words; a
     star stands for any end of the last one. A refusal stands within the first `within` characters.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "refusal": "An answer refuses.",
+        "speaks_as_machine": "An answer says that a machine is speaking.",
+    }
 
     def __init__(
         self, within: int, refuses: Mapping[str, Sequence[str]], says_what_it_is: Mapping[str, Sequence[str]]

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import ClassVar
 
 import polars as pl
 
@@ -16,6 +17,11 @@ class RepeatedLines(Filter):
     circle is a unit of up to `max_unit` characters, a letter among them, that is
     repeated so often that it fills `min_circle` characters or more.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "repeated_lines": "Lines of a turn repeat each other.",
+        "repeated_characters": "A turn ends in the same few characters over and over.",
+    }
 
     def __init__(self, max_line_share: float, max_character_share: float, max_unit: int, min_circle: int) -> None:
         self.max_line_share = max_line_share

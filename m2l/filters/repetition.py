@@ -1,6 +1,7 @@
 """Repetition within a turn, by bounds that the declaration states."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import polars as pl
 
@@ -15,6 +16,10 @@ class Repetition(Filter):
     Of the first turn the instruction is judged: what stands below it, such as two
     sentences to compare, a person wrote. See `m2l.repetition.Bounds` for the keys.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "repetition": "The same words come back too often in a turn.",
+    }
 
     def __init__(
         self, min_words: int, min_count: int, top_ngram: Mapping[int, float], duplicate_ngram: Mapping[int, float]

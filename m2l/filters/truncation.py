@@ -1,5 +1,7 @@
 """Answers that were cut off: by the token budget, or in the middle of a sentence."""
 
+from typing import ClassVar
+
 import polars as pl
 
 from m2l.filters.base import Context, Filter
@@ -26,6 +28,11 @@ class Truncation(Filter):
     The second is judged from `min_words` words on, where the answer itself shows how its
     sentences end: what is shorter was not cut, and people who chat end on no full stop.
     """
+
+    sentences: ClassVar[dict[str, str]] = {
+        "truncated": "An answer was cut off: it hit its token budget.",
+        "unfinished": "An answer ends in the middle of a sentence.",
+    }
 
     def __init__(self, min_words: int) -> None:
         self.min_words = min_words
