@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := all
-.PHONY: all setup model build test bench-build bench-assemble bench-diversity bench-filters bench-preview check format lock clean help toolchain
+.PHONY: all setup model build test bench-build bench-assemble bench-diversity bench-filters bench-preview docs check format lock clean help toolchain
 
 all: setup model ## install, put the default model in place, build the starter dataset
 	@dvc repro
@@ -71,6 +71,9 @@ bench-build: $(VENV)/.installed-dev ## measure what doing nothing, foretelling a
 format: $(VENV)/.installed-dev ## format the code
 	@ruff format m2l tests bench
 	@ruff check --fix m2l tests bench
+
+docs: $(VENV)/.installed ## write docs/reference.md from the code
+	@python -m m2l.reference docs/reference.md
 
 lock: $(VENV)/.installed ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
