@@ -117,7 +117,7 @@ def _checks() -> Iterator[str]:
     from m2l.checks.base import Check
 
     yield "## `checks` of a task, an operator or a turn of a variation\n"
-    yield "`_target_` names the class; the other keys are its keyword arguments; `reason` is what a row is rejected for.\n"
+    yield "`_target_` names the class; the other keys are its keyword arguments. A row is rejected for its `reason`.\n"
     rows = []
     for name in ("answers", "evolutions", "dialogues"):
         module = importlib.import_module(f"m2l.checks.{name}")

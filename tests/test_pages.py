@@ -151,7 +151,7 @@ def templates() -> list[list[str]]:
     for path in [*(ROOT / "m2l").rglob("*.py"), *(ROOT / "tests").glob("test_[eds]*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append([part.value for part in node.values if isinstance(part, ast.Constant)])
+                found.append([str(part.value) for part in node.values if isinstance(part, ast.Constant)])
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append([node.value])
     return found
