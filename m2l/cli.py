@@ -463,7 +463,7 @@ def assemble_stage() -> None:
 
     die_with_parent()
     root = _root()
-    metrics = assemble.assemble(root, slices.read_dataset(root / slices.FOLDER))
+    metrics = assemble.assemble(root, slices.read_dataset(root / slices.FOLDER), kept=assemble.PARTS)
     print(", ".join(f"{name}: {rows} rows" for name, rows in metrics["rows"].items()))
 
 

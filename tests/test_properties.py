@@ -220,4 +220,6 @@ def test_edits_in_any_order_end_where_a_fresh_build_does(project: Path, batch: i
 
 def _build(root: Path, conf: Config, folder: Path) -> None:
     composed = slices.resolve(root, conf)
-    assemble.run_all(root, composed, tables=folder / "tables", dist=folder / "dist", engine=Counting())
+    assemble.run_all(
+        root, composed, tables=folder / "tables", dist=folder / "dist", kept=folder / "parts", engine=Counting()
+    )
