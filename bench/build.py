@@ -96,7 +96,8 @@ def _names(project: Path, count: int) -> list[str]:
         name = f"q{chr(97 + number // 26 % 26)}{chr(97 + number % 26)}_Latn"
         text = (folder / f"{ENGLISH}.yaml").read_text(encoding="utf-8")
         (folder / f"{name}.yaml").write_text(text.replace(f"language.{ENGLISH}", f"language.{name}", 1))
-        shutil.copy(seeds / f"{ENGLISH}.jsonl", seeds / f"{name}.jsonl")
+        told = (seeds / f"{ENGLISH}.jsonl").read_text(encoding="utf-8")
+        (seeds / f"{name}.jsonl").write_text(told.replace(f'"{ENGLISH}"', f'"{name}"', 1), encoding="utf-8")
         names.append(name)
     return sorted(names)[:count]
 
