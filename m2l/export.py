@@ -7,10 +7,11 @@ import msgspec
 import polars as pl
 
 from m2l import config, schema
-from m2l.assemble import CONFIGS, NUMBERS, SPLITS
+from m2l.assemble import CONFIGS, NUMBERS
 from m2l.errors import BuildError
 from m2l.exporters.base import Dataset, Exporter
 from m2l.exporters.huggingface import SPEC
+from m2l.parts import SPLITS
 from m2l.spec import DatasetSpec, Target
 
 EXPORTS = Path("data/export")
