@@ -3,18 +3,15 @@
 import json
 import os
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from m2l import __version__, complete
-from m2l.errors import EXIT_CODE, BuildError, M2LError, unknown
+from m2l.errors import EXIT_CODE, M2LError
+from m2l.groups import GROUPS, Json, Overrides, check_name, compose, here
 from m2l.process import end_on_interrupt
-
-if TYPE_CHECKING:
-    from m2l.slices import Composed
 
 app = typer.Typer(
     name="m2l",
@@ -24,25 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-model_app = typer.Typer(help="Model files.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(model_app, name="model")
-store_app = typer.Typer(help="The store of completions.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(store_app, name="store")
-seeds_app = typer.Typer(help="Seeds and where they come from.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(seeds_app, name="seeds")
-
-experiment_app = typer.Typer(help="Variants under a name.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(experiment_app, name="experiment")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Hydra overrides, such as model.sampling.temperature=0.9",
-        show_default=False,
-        autocompletion=complete.overrides,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def run() -> None:
@@ -77,7 +57,7 @@ def plan(
     from m2l import dvc_rwlock, forecast
     from m2l import plan as plans
 
-    root, composed = _compose(overrides)
+    root, composed = compose(overrides)
     found = plans.plan(root, composed)
     pace = plans.pace(root, next(iter(composed.slices.values())))
     if as_json:
@@ -125,7 +105,7 @@ def preview(
         language=language, task=task, operator=operator, variation=variation, seed=seed,
         records=records, repairs=repairs, overrides=tuple(overrides or ()),
     )  # fmt: skip
-    with previews.Session(_root(), asked) as session:
+    with previews.Session(here(), asked) as session:
         if watch:
             watching.watch(session.root, lambda: previews.lines(session.look(), prompts=prompts))
         elif as_json:
@@ -139,9 +119,10 @@ def preview(
 def show(row_id: str, prompts: Annotated[bool, typer.Option(help="Print the prompt of every call.")] = True) -> None:
     """Show a row's way from its seed, with every prompt; the first digits of its id are enough."""
     from m2l import lineage
+    from m2l.terminal import visible
 
-    for line in lineage.describe(_root(), row_id, prompts=prompts):
-        print(line)
+    for line in lineage.describe(here(), row_id, prompts=prompts):
+        print(visible(line))
 
 
 @app.command()
@@ -151,7 +132,7 @@ def why(
     """Say why a row, a language or a task of it was made: by which build, for which edit; and why it was reused."""
     from m2l import why as reasons
 
-    for line in reasons.why(_root(), what):
+    for line in reasons.why(here(), what):
         print(line)
 
 
@@ -168,7 +149,7 @@ def diff(
     from m2l import build as builds
     from m2l import diff as diffs
 
-    root = _root()
+    root = here()
     new = diffs.read_folder(to or root / builds.DIST, str(to or builds.DIST))
     report = diffs.compare(diffs.read(root, old), new, examples=examples)
     if as_json:
@@ -180,13 +161,14 @@ def diff(
 @app.command()
 def check(
     languages: Annotated[
-        list[str] | None, typer.Argument(help="Languages whose text to check.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Languages whose text to check.", show_default=False, autocompletion=complete.languages),
     ] = None,
 ) -> None:
     """Check all of conf/: every file composes and every prompt renders. With languages: their text and their seeds."""
     from m2l import audit
 
-    root = _root()
+    root = here()
     for line in audit.check_languages(root, languages) if languages else audit.check(root):
         print(line)
 
@@ -197,107 +179,28 @@ def summary(as_json: Json = False) -> None:
     from m2l import lineage
 
     if as_json:
-        print(json.dumps(lineage.numbers(_root()), ensure_ascii=False, indent=1))
+        print(json.dumps(lineage.numbers(here()), ensure_ascii=False, indent=1))
         return
-    for line in lineage.summary(_root()):
+    for line in lineage.summary(here()):
         print(line)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
-def sweep(context: typer.Context) -> None:
-    """Build variants and compare them: `m2l sweep -m model.sampling.temperature=0.3,0.7`; --json prints for scripts."""
-    from m2l import sweep as sweeps
-
-    sweeps.run(_root(), context.args)
-
-
-@experiment_app.command("save")
-def experiment_save(
-    name: str, variant: Annotated[Path, typer.Argument(help="Its folder, such as multirun/DATE/TIME/0.")]
-) -> None:
-    """Write conf/experiment/NAME.yaml, which says what a variant of a sweep was built with."""
-    from m2l import experiment
-
-    for line in experiment.save(_root(), name, variant):
-        print(line)
-
-
-@model_app.command("get")
-def model_get(name: Annotated[str | None, typer.Argument(help="A name from conf/model.")] = None) -> None:
-    """Put a model's file in place and verify its sha256; without a name, the configured model's."""
-    from m2l import config, models
-
-    root = _root()
-    if name is not None:
-        _check_name(root, "model", name)
-    overrides = config.effective_overrides(config.read_params(root), [f"model={name}"] if name else [])
-    models.get(root, config.compose(root, overrides).model, say=print)
-
-
-@model_app.command("list")
-def model_list() -> None:
-    """List the models that conf/model declares, and which files are here."""
-    from m2l import catalogue
-
-    for line in catalogue.table(_root()):
-        print(line)
-
-
-@model_app.command("inspect")
-def model_inspect(
-    what: Annotated[str, typer.Argument(help="A name from conf/model, or a GGUF file.", show_default=False)],
-    text: Annotated[str, typer.Option(help="Print the token ids of a text, such as logit_bias needs.")] = "",
-    fertility: Annotated[bool, typer.Option(help="Count the tokens that each language takes.")] = True,
+@app.command(context_settings={"ignore_unknown_options": True})
+def sweep(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Overrides, with the values to try separated by commas; what begins with - is for Hydra.",
+            show_default=False,
+            autocompletion=complete.overrides,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a model's file is: architecture, quantisation, context, languages, and tokens by language."""
-    from m2l import catalogue
+    """Build variants over one store and compare them: `m2l sweep -m model.sampling.temperature=0.3,0.7`."""
+    from m2l import sweep as sweeps
 
-    found = catalogue.inspect(_root(), what, text=text, fertility=fertility)
-    for line in [catalogue.as_json(found)] if as_json else catalogue.describe(found):
-        print(line)
-
-
-@seeds_app.command("report")
-def seeds_report(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say what the chosen seed sources give: seeds by language and task, rows put aside by reason."""
-    from m2l import config, slices
-
-    root = config.project_root()
-    conf = config.compose(root, config.effective_overrides(config.read_params(root), overrides or []))
-    found = slices.read_seeds(root, conf)
-    reasons = {name: Counter(row.reason for row in rows) for name, rows in found.quarantined.items() if rows}
-    if as_json:
-        counts = {name: Counter(seed.task for seed in rows) for name, rows in found.seeds.items()}
-        print(json.dumps({"seeds": counts, "quarantined": reasons}, ensure_ascii=False, indent=1))
-        return
-    for name, rows in found.seeds.items():
-        tasks = ", ".join(f"{task} {count}" for task, count in sorted(Counter(seed.task for seed in rows).items()))
-        print(f"{name}: {len(rows)} seeds ({tasks or 'none'})")
-    for name, found_reasons in reasons.items():
-        for reason, count in sorted(found_reasons.items()):
-            print(f"{name or 'no language'}: {count} rows put aside: {reason}")
-    total = sum(len(rows) for rows in found.seeds.values())
-    aside = sum(sum(counter.values()) for counter in reasons.values())
-    print(f"In all: {total} seeds, {aside} rows put aside.")
-
-
-@seeds_app.command("get")
-def seeds_get(name: str, overrides: Overrides = None) -> None:
-    """Fetch the dataset of a seed source once, so that builds can read it offline; needs the network."""
-    from m2l import config
-    from m2l.errors import SeedError
-    from m2l.seed_sources.base import SeedSource
-    from m2l.seed_sources.hub import Hub
-
-    root = _root()
-    _check_name(root, "seed_source", name)
-    conf = config.compose(root, [f"seed_source=[{name}]", *(overrides or [])])
-    where = f"conf/seed_source/{name}.yaml"
-    source = config.instantiate(conf.seed_source[name], SeedSource, where=where)
-    if not isinstance(source, Hub):
-        raise SeedError(f"{where}: its rows are a file of the project, there is nothing to fetch. Put the file there.")
-    source.get(root, print)
+    sweeps.run(here(), arguments or [], as_json=as_json)
 
 
 @app.command()
@@ -312,7 +215,7 @@ def verify(
     """Look whether store, outputs and DVC's cache are what was written; name what is damaged. Exit code 1 if any is."""
     from m2l import upkeep
 
-    root = _root()
+    root = here()
     languages = upkeep.present(root)
     if resample is not None:
         for name, same, asked, engine in upkeep.resample(root, languages, resample):
@@ -344,7 +247,7 @@ def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would g
     """Drop completions that no git ref, pin, sweep or present slice needs."""
     from m2l import upkeep
 
-    root = _root()
+    root = here()
     found = upkeep.garbage(root)
     for who, count in found.kept_for.items():
         print(f"kept for {who}: {count} entries")
@@ -357,42 +260,6 @@ def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would g
     print(f"{len(found.keys)} of {found.total} entries {would}, {size}; {len(found.slices)} old slices.")
 
 
-@store_app.command("export")
-def store_export(path: Path) -> None:
-    """Write all completions to a file, gzipped JSON lines, for a teammate's clone."""
-    from m2l import upkeep
-
-    print(f"{path}: {upkeep.export(_root(), path)} completions. Take them in with `m2l store import {path.name}`.")
-
-
-@store_app.command("import")
-def store_import(path: Path) -> None:
-    """Take in the completions of an exported file; what stands already stays."""
-    from m2l import upkeep
-
-    new, known, bad = upkeep.load(_root(), path)
-    print(f"{path}: {new} new completions, {known} known, {bad} lines that could not be used.")
-
-
-@store_app.command("upgrade")
-def store_upgrade() -> None:
-    """Bring a store of an older version to this one; every completion is kept."""
-    from m2l.build import STORE
-    from m2l.store import Store
-
-    root = _root()
-    with Store(root / STORE) as store:
-        print(f"{STORE}: {len(store)} completions.")
-
-
-@store_app.command("pin")
-def store_pin(name: str) -> None:
-    """Keep what the present slices need, under a name, whatever `m2l gc` is run later."""
-    from m2l import upkeep
-
-    print(f"{upkeep.PINS}: {upkeep.pin(_root(), name)} slices kept as {name!r}. Remove the name there to let them go.")
-
-
 @app.command("report")
 def report_page(
     data: Annotated[Path | None, typer.Option(help="A folder that holds a dataset, instead of data/dist.")] = None,
@@ -402,7 +269,7 @@ def report_page(
     from m2l import build as builds
     from m2l.report import page
 
-    root = _root()
+    root = here()
     size = page.write(root, data or root / builds.DIST, to or root / page.PAGE)
     print(f"{to or page.PAGE}: {size / 1e6:.1f} MB, opens from the disk in any browser.")
 
@@ -417,8 +284,8 @@ def export_dataset(
     from m2l import build as builds
     from m2l import export
 
-    root = _root()
-    _check_name(root, "exporter", name)
+    root = here()
+    check_name(root, "exporter", name)
     export.export(root, name, data or root / builds.DIST, to or root / export.EXPORTS)
     print(f"{name}: written to {to or export.EXPORTS}")
 
@@ -430,7 +297,7 @@ def compose_stage() -> None:
     from m2l.process import die_with_parent
 
     die_with_parent()
-    root, composed = _compose(None)
+    root, composed = compose(None)
     changed = slices.write(composed, root / slices.FOLDER)
     print(f"{len(composed.slices)} slices, changed: {', '.join(changed) or 'none'}")
 
@@ -444,7 +311,7 @@ def build_stage(language: str) -> None:
     from m2l.progress import Bar
 
     die_with_parent()
-    root = _root()
+    root = here()
     piece = slices.read(root / slices.FOLDER, language)
     report = builds.build(root, piece, progress=Bar(language))
     talk: Any = report.counts["conversation"]
@@ -462,27 +329,6 @@ def assemble_stage() -> None:
     from m2l.process import die_with_parent
 
     die_with_parent()
-    root = _root()
+    root = here()
     metrics = assemble.assemble(root, slices.read_dataset(root / slices.FOLDER), kept=assemble.PARTS)
     print(", ".join(f"{name}: {rows} rows" for name, rows in metrics["rows"].items()))
-
-
-def _root() -> Path:
-    from m2l import config
-
-    return config.project_root()
-
-
-def _compose(overrides: list[str] | None) -> "tuple[Path, Composed]":
-    from m2l import config, slices
-
-    root = config.project_root()
-    return root, slices.compose(root, config.effective_overrides(config.read_params(root), overrides or []))
-
-
-def _check_name(root: Path, group: str, name: str) -> None:
-    from m2l import config
-
-    known = config.options(root, group)
-    if name not in known:
-        raise BuildError(unknown("command line", group, name, known))

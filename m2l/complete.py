@@ -51,15 +51,15 @@ def seed_sources(incomplete: str) -> list[str]:
 
 
 def overrides(incomplete: str) -> list[str]:
-    """Complete an override: the name of a group, then a file of it; of several in brackets the last."""
+    """Complete an override: a group, then a file of it; of several, in brackets or to sweep over, the last."""
     group, equals, value = incomplete.partition("=")
     if not equals:
         return [f"{name}=" for name in GROUPS_OF_OVERRIDES if name.startswith(group)]
     if group not in GROUPS_OF_OVERRIDES:
         return []
-    if group in _ONE:
-        return [f"{group}={name}" for name in names(group, value)]
     before, separator, last = value.rpartition(",")
+    if group in _ONE:
+        return [f"{group}={before}{separator}{name}" for name in _fresh(group, last, before.split(","))]
     start = f"{before}{separator}" or "["
     return [f"{group}={start}{name}" for name in _fresh(group, last.lstrip("["), before.lstrip("[").split(","))]
 

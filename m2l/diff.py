@@ -15,6 +15,7 @@ from m2l import schema
 from m2l.build import DIST
 from m2l.errors import BuildError
 from m2l.sample import balanced
+from m2l.terminal import visible
 
 CHANGES = ("added", "removed", "changed")
 COLUMNS = ("row_id", "language", "task", "task_evol_type", "multiturn_evol_type", "conversation")
@@ -198,13 +199,13 @@ def _pair(number: int, old: dict[str, str], new: dict[str, str]) -> TurnPair:
 def say(report: Report) -> None:
     """Print a report, in colours if stdout is a terminal and NO_COLOR is not set."""
     if not sys.stdout.isatty():
-        print("\n".join(line for _, line in lines(report)))
+        print("\n".join(visible(line) for _, line in lines(report)))
         return
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     for colour, line in lines(report):
-        console.print(line, style=colour)
+        console.print(visible(line), style=colour)
 
 
 def lines(report: Report) -> Iterator[tuple[str, str]]:

@@ -43,9 +43,10 @@ DATASET = "dataset"
 _NO_EFFECT_ON_ROWS = {
     "__main__.py", "assemble.py", "audit.py", "catalogue.py", "changes.py", "cli.py", "comparison.py", "complete.py",
     "diff.py", "download.py", "dvc_lock.py", "dvc_rwlock.py", "engine", "experiment.py", "export.py", "exporters",
-    "forecast.py", "gguf.py", "ledger.py", "lineage.py", "machine.py", "metrics.py", "models.py", "parts.py", "plan.py",
-    "preview.py", "process.py", "progress.py", "reference.py", "report", "salvage.py", "sample.py", "sketch.py",
-    "store.py", "store_tables.py", "sweep.py", "terminal.py", "upkeep.py", "watch.py", "why.py",
+    "forecast.py", "gguf.py", "groups.py", "ledger.py", "lineage.py", "machine.py", "metrics.py", "models.py",
+    "parts.py", "plan.py", "preview.py", "process.py", "progress.py", "reference.py", "report", "salvage.py",
+    "sample.py", "sketch.py", "store.py", "store_tables.py", "sweep.py", "terminal.py", "upkeep.py", "watch.py",
+    "why.py",
 }  # fmt: skip
 """Parts of the package whose edits change no row; an engine's version is part of each key instead."""
 

@@ -18,7 +18,7 @@ FOLDER = "multirun"
 _BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
-def run(root: Path, arguments: Sequence[str]) -> None:
+def run(root: Path, arguments: Sequence[str], *, as_json: bool = False) -> None:
     """Build every combination of the swept overrides below `multirun/`, and compare them.
 
     Raises BuildError, after all variants have run, if one of them failed.
@@ -26,8 +26,7 @@ def run(root: Path, arguments: Sequence[str]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
-    as_json = "--json" in arguments
-    flags = [item for item in arguments if item.startswith("-") and item != "--json"]
+    flags = [item for item in arguments if item.startswith("-")]
     asked = [item for item in arguments if not item.startswith("-")]
     overrides = config.effective_overrides(config.read_params(root), asked)
     if not {"-m", "--multirun"} & set(flags):
@@ -48,7 +47,7 @@ def run(root: Path, arguments: Sequence[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what is wrong instead of printing it
     with config.shadow(root, overrides) as conf, config.composition(root, overrides):
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(job)()
-    if not {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"} & set(flags):
+    if not {"--cfg", "-c", "--info", "-i", "--hydra-help"} & set(flags):
         _compare(root, before, as_json=as_json)
 
 

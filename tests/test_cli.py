@@ -12,6 +12,7 @@ import pytest
 from m2l.build import STORE
 from m2l.store import Store
 from tests.command import m2l
+from tests.conftest import Edit
 from tests.helpers import run
 
 
@@ -79,6 +80,25 @@ def test_show_tells_a_row_from_its_seed_on(project: Path) -> None:
         assert turn["content"].splitlines()[0] in shown
     assert shown.count("  prompt   ") == len(row["request_keys"])
     assert m2l(project, "show", row["row_id"][:10], "--no-prompts").stdout.count("  prompt   ") == 0
+
+
+def test_show_and_diff_print_no_control_characters(project: Path, edit: Edit, tmp_path: Path) -> None:
+    """What a seed or a model holds cannot move the cursor of who reads it."""
+    import shutil
+
+    import polars as pl
+
+    run(project)
+    shutil.copytree(project / "data/dist", tmp_path / "before")
+    edit("data/seeds/starter/eng_Latn.jsonl", "Explain why bread dough", "\\u001b[2JExplain why bread dough")
+    run(project)
+    seeds = pl.read_parquet(project / "data/tables/eng_Latn/seed.parquet")
+    [row_id] = seeds.filter(pl.col("seed_prompt").str.contains("\x1b"))["row_id"]
+    shown = m2l(project, "show", row_id).stdout
+    told = m2l(project, "diff", str(tmp_path / "before"), "--examples", "100").stdout
+    assert "\\x1b[2JExplain why bread dough" in shown
+    assert "\\x1b[2JExplain" in told
+    assert "\x1b" not in shown + told
 
 
 def test_show_of_no_row(project: Path) -> None:
