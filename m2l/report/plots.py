@@ -49,9 +49,13 @@ def svg(rows: Rows, spec: dict[str, Any]) -> str:
         **spec,
     }
     drawn: str = vl_convert.vegalite_to_svg(whole, allowed_base_urls=[])
-    for colour, page in _PAGE.items():
-        drawn = drawn.replace(f'="{colour}"', f'="{page}"')
-    return re.sub(r'<path class="(?:fore|back)ground" aria-hidden="true" d="[^"]*"[^>]*display="none"/>', "", drawn)
+    return re.sub(r"<[^>]*>", _own, drawn)
+
+
+def _own(tag: re.Match[str]) -> str:
+    """Return a tag of a drawing in the colours of the page, and without roles: the whole of it is one image."""
+    bare = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", tag[0])
+    return re.sub(r'="(#\w+)"', lambda colour: f'="{_PAGE.get(colour[1], colour[1])}"', bare)
 
 
 def axis(field: str, title: str | None, kind: str = "quantitative", **more: Any) -> dict[str, Any]:
@@ -126,15 +130,18 @@ def ranges(names: str, low: str, middle: str, high: str, title: str) -> dict[str
 
 def heat(x: str, y: str, values: str, facet: str | None, *, columns: int) -> dict[str, Any]:
     """Return a heat map, one for each value of `facet`; a cell without a row is an empty frame."""
+    place = {
+        "x": axis(x, None, "nominal", axis={"labelAngle": -45, "ticks": False, "domain": False, "grid": False}),
+        "y": axis(y, None, "nominal"),
+    }
+    shade = axis(values, "rows", scale={"range": [0, 1], "domainMin": 0}, legend={"tickCount": 3})
     cell = {
-        "mark": {"type": "rect", "color": SERIES[0], "stroke": GRID, "strokeWidth": 1},
         "width": {"step": 15},
         "height": {"step": 15},
-        "encoding": {
-            "x": axis(x, None, "nominal", axis={"labelAngle": -45, "ticks": False, "domain": False, "grid": False}),
-            "y": axis(y, None, "nominal"),
-            "fillOpacity": axis(values, "rows", scale={"range": [0, 1], "domainMin": 0}, legend={"tickCount": 3}),
-        },
+        "layer": [
+            {"mark": {"type": "rect", "filled": False, "stroke": GRID, "strokeWidth": 1}, "encoding": place},
+            {"mark": {"type": "rect", "color": SERIES[0]}, "encoding": place | {"opacity": shade}},
+        ],
     }
     if facet is None:
         return cell
