@@ -176,3 +176,18 @@ def test_the_page_on_publishing_is_true(project: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = pl.read_parquet(project / "data/dist/full_data/train.parquet").height
     assert done.stdout.splitlines()[-1] == f"user {rows}"
+
+
+def test_the_page_on_the_report_is_true(project: Path) -> None:
+    """Its command writes the file that it names, and each of its test commands finds tests."""
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    run(project)
+    [command] = blocks(page, "sh report")
+    done = m2l(project, *shlex.split(command)[1:])
+    assert done.returncode == 0, done.stderr
+    assert (project / "data/report/index.html").is_file()
+    assert (project / "data/report/index.html").stat().st_size < 5_000_000
+    names = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/report").glob("test_*.py"))
+    for words in re.findall(r"pytest tests/report -k (\w+|\"[^\"]+\")", page):
+        for word in words.strip('"').split(" or "):
+            assert re.search(rf"def test_\w*{word}", names), word

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from m2l import export
+from m2l.build import DIST, TABLES
 from m2l.exporters.base import Dataset
 from m2l.lineage import PAGE as PAGE
 from m2l.process import writing
@@ -20,48 +22,52 @@ from m2l.report.figures import Figure, figures
 from m2l.report.sentences import sentences
 from m2l.spec import DatasetSpec
 
+MOST_BYTES = 4_900_000
+"""What the page may take, so that it opens at once and can be mailed; rows get what figures and tables leave."""
+
 
 def write(root: Path, data: Path, to: Path) -> int:
     """Write the report on the dataset in a folder to the file `to`; return how many bytes it has.
 
     Raises BuildError if there is no dataset, or the file cannot be written.
     """
-    content = page(root, export.read(data)).encode()
+    own = data.resolve() == (root / DIST).resolve()
+    content = page(root, export.read(data), own=own).encode()
     with writing(to) as part:
         part.write_bytes(content)
     return len(content)
 
 
-def page(root: Path, dataset: Dataset) -> str:
-    """Return the page on a dataset; what the project's store knows of its calls is told beside it."""
-    spent = cost(root, list(dataset.spec.languages))
-    reading = reader.read(root, dataset)
+def page(root: Path, dataset: Dataset, *, own: bool) -> str:
+    """Return the page on a dataset; `own` says whether it is the one that the project's tables were built for.
+
+    The store knows the prompts of any dataset that was made with it, and what the project's own took.
+    """
+    spent = cost(root, list(dataset.spec.languages) if own else [])
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "share": _share}
-    template = environment.from_string(_part("template.html"))
     style, script = _part("style.css"), _part("report.js")
-    return template.render(
-        policy="; ".join(
-            (
-                "default-src 'none'",
-                f"style-src {_hash(style)}",
-                f"script-src {_hash(script)}",
-                "img-src data:",
-                "base-uri 'none'",
-                "form-action 'none'",
-            )
-        ),
+    render = partial(
+        environment.from_string(_part("template.html")).render,
+        policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        data=Markup(reader.embedded(_data(dataset, reading))),
         spec=dataset.spec,
         metrics=dataset.metrics,
         talks=_talks(dataset),
         sections=_sections(figures(dataset, spent)),
         cost=spent,
-        shown=len(reading.rows),
-        total=reading.total,
     )
+    rest = render(data=Markup(reader.embedded(_data(dataset, reader.Reading([], [], 0)))), shown=0, total=0)
+    reading = reader.read(root, dataset, budget=MOST_BYTES - len(rest.encode()), tables=root / TABLES if own else None)
+    data = Markup(reader.embedded(_data(dataset, reading)))
+    return render(data=data, shown=len(reading.rows), total=reading.total)
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a Content-Security-Policy under which just this style and this script count, and nothing is asked for."""
+    allowed = (f"style-src {_hash(style)}", f"script-src {_hash(script)}", "img-src data:")
+    return "; ".join(("default-src 'none'", *allowed, "base-uri 'none'", "form-action 'none'"))
 
 
 def _data(dataset: Dataset, reading: reader.Reading) -> dict[str, Any]:

@@ -19,9 +19,6 @@ from m2l.records import Completion, Request
 from m2l.schema import REJECTED, ROWS
 from m2l.store import Store
 
-BUDGET = 3_400_000
-"""Bytes of JSON that rows may take; the page is to stay under 5 MB with its plots."""
-
 MOST_ROWS = 4_000
 """Rows that are looked at to fill the budget."""
 
@@ -31,11 +28,12 @@ _STRATUM = ("language", "kind", "task", "task_evol_type", "reason")
 
 
 class Lines:
-    """Every line of every text once; `size` is what they take as JSON."""
+    """Every line of every text once; `size` is what they take as JSON, `before` how many the last whole row needs."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.size = 0
+        self.before = 0
         self._numbers: dict[str, int] = {}
 
     def text(self, text: str) -> list[int]:
@@ -66,8 +64,11 @@ def embedded(value: object) -> str:
     return text
 
 
-def read(root: Path, dataset: Dataset, *, budget: int = BUDGET) -> Reading:
-    """Return rows that fit into `budget` bytes, one of each kind first, then a second of each, and so on."""
+def read(root: Path, dataset: Dataset, *, budget: int, tables: Path | None) -> Reading:
+    """Return rows that fit into `budget` bytes, one of each kind first, then a second of each, and so on.
+
+    What a judge said of a row is taken from `tables`, those of the project, if the dataset is its own.
+    """
     published = [rows.select(list(ROWS)) for rows in dataset.configs["full_data"].values()]
     ids = pl.concat(
         [
@@ -79,13 +80,31 @@ def read(root: Path, dataset: Dataset, *, budget: int = BUDGET) -> Reading:
     lines, found, size = Lines(), list[dict[str, Any]](), 0
     with Store(root / STORE, readonly=True) as store:
         for start in range(0, len(chosen), _BATCH):
-            for row in _rows(published, dataset.rejected, chosen[start : start + _BATCH]):
+            batch = chosen[start : start + _BATCH]
+            marks = _marks(tables, dataset.spec.languages, batch) if tables else {}
+            for row in _rows(published, dataset.rejected, batch):
                 told = _told(row, store.requests(row["request_keys"]), lines)
+                if row["row_id"] in marks:
+                    told["marks"] = marks[row["row_id"]]
                 size += len(embedded(told).encode()) + 1
                 if size + lines.size > budget:
-                    return Reading(found, lines.lines, ids.height)
+                    return Reading(found, lines.lines[: lines.before], ids.height)
                 found.append(told)
+                lines.before = len(lines.lines)
     return Reading(found, lines.lines, ids.height)
+
+
+def _marks(tables: Path, languages: Iterable[str], wanted: Sequence[str]) -> dict[str, list[list[Any]]]:
+    """Return the marks that a judge gave to some rows, by row id: criterion and mark, the mean last."""
+    found: dict[str, list[list[Any]]] = {}
+    for language in languages:
+        path = tables / language / "judged.parquet"
+        if path.is_file():
+            judged = pl.scan_parquet(path).filter(pl.col("row_id").is_in(pl.Series(wanted).implode()))
+            for row_id, marks, score in judged.select("row_id", "marks", "score").collect().iter_rows():
+                mean = [["mean", round(score, 2)]] if score is not None else [["no marks", None]]
+                found[row_id] = [[mark["criterion"], mark["mark"]] for mark in marks] + mean
+    return found
 
 
 def _dealt(ids: pl.DataFrame) -> list[str]:

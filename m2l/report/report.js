@@ -149,10 +149,17 @@
     ]);
   }
 
+  function judged(row) {
+    if (!row.marks) return null;
+    return make("p", { class: "what" }, `A judge’s marks: ${row.marks.map(([name, mark]) => (mark === null ? name : `${name} ${mark}`)).join(", ")}.`);
+  }
+
   function why(row) {
     const box = make("div", { class: row.reasons ? "verdict bad" : "verdict" });
+    const marks = judged(row);
     if (!row.reasons) {
       box.append(make("p", {}, make("strong", {}, "Kept. "), `It passed every rule of ${data.filters.length} filters: ${data.filters.join(", ").replaceAll("_", " ")}.`));
+      if (marks) box.append(marks);
       return box;
     }
     box.append(make("p", {}, make("strong", {}, "Rejected.")));
@@ -160,6 +167,7 @@
       box.append(make("p", {}, data.sentences[reason] || reason, " ", make("code", {}, reason)));
     }
     if (row.error) box.append(make("p", { class: "what" }, row.error));
+    if (marks) box.append(marks);
     return box;
   }
 

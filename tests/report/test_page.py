@@ -171,9 +171,27 @@ def test_the_cost_is_that_of_the_calls(tmp_path: Path, project: Path) -> None:
     assert 0 < len(second) < len(first)
 
 
+def test_a_judges_marks_stand_with_the_row(project: Path) -> None:
+    """Where a judge was asked, each judged row tells its marks or that there were none; seeds tell nothing."""
+    helpers.run(project, "judge=quality")
+    dataset = export.read(project / "data/dist")
+    judged = pl.read_parquet(project / "data/tables/eng_Latn/judged.parquet")
+    tables = project / "data/tables"
+    rows = reader.read(project, dataset, budget=4_000_000, tables=tables).rows
+    told = {row["id"] for row in rows if "marks" in row}
+    assert told == {row["id"] for row in rows} & set(judged["row_id"])
+    assert len(told) > 20
+    for row in rows:
+        if "marks" in row:
+            found = judged.row(by_predicate=pl.col("row_id") == row["id"], named=True)
+            assert row["marks"][:-1] == [[mark["criterion"], mark["mark"]] for mark in found["marks"]]
+            assert row["marks"][-1][0] == ("mean" if found["marks"] else "no marks")
+    assert not any("marks" in row for row in reader.read(project, dataset, budget=4_000_000, tables=None).rows)
+
+
 def test_without_a_store_the_rest_is_shown(report: Path, tmp_path: Path) -> None:
     """A dataset from elsewhere, with neither store nor slices, has its report, without cost and prompts."""
-    text = page.page(tmp_path, export.read(report.parents[1] / "dist"))
+    text = page.page(tmp_path, export.read(report.parents[1] / "dist"), own=True)
     assert "Nothing to show: no numbers of this kind." in text
     data = json.loads(Parts(text).inside["script"][0])
     assert all("prompt" not in call for row in data["rows"] for call in row.get("calls", ()))
@@ -196,9 +214,19 @@ def test_a_large_dataset_is_sampled_evenly_and_says_so(report: Path) -> None:
         )
         for number in range(times)
     )
-    grown = msgspec.structs.replace(dataset, configs={"full_data": {"train": many.lazy()}})
+    cells = dataset.numbers["cells"].filter(pl.col("kind") == "conversation").head(1)
+    wide = pl.concat(  # as many cells as the full recipe has
+        cells.with_columns(
+            language=pl.lit(f"x{cell // 180:02}"),
+            task=pl.lit(f"task_{cell % 180 // 9}"),
+            operator=pl.lit(f"task_{cell % 180 // 9}_{cell % 9}"),
+        )
+        for cell in range(73 * 180)
+    )
+    numbers = dataset.numbers | {"cells": wide}
+    grown = msgspec.structs.replace(dataset, configs={"full_data": {"train": many.lazy()}}, numbers=numbers)
     assert many.height >= 10_000
-    text = page.page(report.parents[2], grown)
+    text = page.page(report.parents[2], grown, own=True)
     assert len(text.encode()) < 5_000_000
     data = json.loads(Parts(text).inside["script"][0])
     assert f"A sample: {len(data['rows']):,} of {data['total']:,} rows" in text

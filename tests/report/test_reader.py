@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.report.conftest import ATTACKS, LANGUAGES, Hostile, Watched, build
@@ -200,6 +201,21 @@ def test_a_screen_reader_is_told_what_everything_is(opened: Watched) -> None:
     for heading in page.locator("h2").all():
         assert heading.inner_text().strip()
     assert page.locator("html").get_attribute("lang") == "en"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_rules_of_axe_are_kept(browser: Browser, report: Path, scheme: Any) -> None:
+    """axe-core finds nothing to complain of, contrast included, with all that folds unfolded, kept and rejected."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    for verdict in ("=kept", "!"):
+        choose(page, verdict=verdict)
+        page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+        found = Axe().run(page, options={}).response
+        assert len(found["passes"]) > 40
+        assert [violation["id"] for violation in found["violations"]] == []
+    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
