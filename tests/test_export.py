@@ -164,3 +164,34 @@ def test_what_cannot_be_exported_is_one_line(project: Path, tmp_path: Path) -> N
         "BuildError: conf/exporter/messages.yaml: no config 'whole' here. "
         "Available: seed_data, seed_evol_data, full_data.\n"
     )
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+import msgspec, polars as pl
+from m2l import export
+from m2l.exporters.messages import Messages
+dataset = export.read(Path(sys.argv[1]))
+rows = {"full_data": {"train": pl.scan_parquet(sys.argv[2])}}
+Messages("full_data").export(msgspec.structs.replace(dataset, configs=rows), Path(sys.argv[3]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_rows_are_streamed(built: Path, tmp_path: Path) -> None:
+    """Ten times the rows take far less than ten times the memory: what is added to it is a small part of the text."""
+    table = full(built / "data/dist", "train")
+    peaks, sizes = [], []
+    for thousands in (20, 200):
+        path = tmp_path / f"{thousands}.parquet"
+        copies = -(-thousands * 1000 // table.height)
+        pl.concat([table] * copies).write_parquet(path, row_group_size=8192)
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(built / "data/dist"), str(path), str(tmp_path / str(thousands))],
+            capture_output=True, text=True, check=False, env=os.environ | {"POLARS_MAX_THREADS": "2"}, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
+        sizes.append((tmp_path / str(thousands) / "messages/train.jsonl").stat().st_size)
+    assert peaks[1] - peaks[0] < 0.5 * (sizes[1] - sizes[0])

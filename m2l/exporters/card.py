@@ -194,7 +194,7 @@ def _rebuild(dataset: Dataset) -> Iterator[str]:
         ("recipe", f"`{spec.recipe}`"),
         ("model", f"{spec.model.title}, `{spec.model.source}`"),
         ("file", f"`{spec.model.file}`, `{spec.identity.content}`"),
-        ("quantisation", spec.quantisation or "not known: a server decoded it"),
+        ("quantisation", spec.quantisation or "not known: no file of it was read"),
         ("chat template", f"`{spec.identity.chat_template}`" if spec.identity.chat_template else "none"),
         ("decoded by", spec.identity.backend),
         ("sampling", _settings(msgspec.to_builtins(spec.model.sampling))),
