@@ -80,4 +80,4 @@ lock: $(VENV)/.installed ## pin the newest versions that pyproject.toml allows (
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## remove .venv and built tables; the store and the models stay
-	rm -rf $(VENV) data/tables data/dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) data/tables data/dist data/report data/export .mypy_cache .ruff_cache .pytest_cache

@@ -52,6 +52,8 @@ def read(folder: Path) -> Dataset:
         )
     except (OSError, msgspec.MsgspecError, pl.exceptions.PolarsError) as err:
         reason = str(err).splitlines()[0].rstrip(".")
+        if isinstance(err, OSError) and err.filename:
+            reason = f"{Path(err.filename).name}: {err.strerror}"
         raise BuildError(f"{folder}: no dataset that can be read ({reason}). Make it with `dvc repro`.") from err
 
 

@@ -150,7 +150,10 @@ def test_what_cannot_be_exported_is_one_line(project: Path, tmp_path: Path) -> N
         "Available: alpaca, huggingface, messages, sharegpt.\n",
     )
     done = m2l(project, "export", "messages", "--data", "nowhere")
-    assert done.stderr.startswith("BuildError: nowhere: no dataset that can be read (")
+    assert done.stderr == (
+        "BuildError: nowhere: no dataset that can be read (dataset.json: No such file or directory). "
+        "Make it with `dvc repro`.\n"
+    )
     run(project)
     (project / "data/dist/rejected/train.parquet").unlink()
     done = m2l(project, "export", "messages")
