@@ -126,7 +126,7 @@ def reasons(dataset: Dataset) -> Figure | None:
         svg=plots.svg(
             _plain(shown.select("reason", "kind", "rows")),
             {
-                "width": 420,
+                "width": 320,
                 "height": {"step": 18},
                 "mark": "bar",
                 "encoding": {

@@ -76,13 +76,13 @@ def bars(names: str, values: str, title: str, *, share: bool = False, series: st
         encoding["yOffset"] = axis(series, None, "nominal")
         encoding["color"] = axis(series, None, "nominal")
     colour = {} if series else {"color": SERIES[0]}
-    return {"width": 420, "height": step, "mark": {"type": "bar", **colour}, "encoding": encoding}
+    return {"width": 320, "height": step, "mark": {"type": "bar", **colour}, "encoding": encoding}
 
 
 def stacked(names: str, values: str, title: str, series: str) -> dict[str, Any]:
     """Return a plot of a bar for each name, cut into series from light to dark."""
     return {
-        "width": 420,
+        "width": 320,
         "height": {"step": 18},
         "mark": {"type": "bar", "color": SERIES[0]},
         "encoding": {
@@ -97,7 +97,7 @@ def stacked(names: str, values: str, title: str, series: str) -> dict[str, Any]:
 def dots(names: str, values: str, title: str, series: str) -> dict[str, Any]:
     """Return a plot of a mark for each name and series on one scale from 0 to 1."""
     return {
-        "width": 420,
+        "width": 320,
         "height": {"step": 18},
         "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
         "encoding": {
@@ -113,7 +113,7 @@ def ranges(names: str, low: str, middle: str, high: str, title: str) -> dict[str
     """Return a plot of a line from a low to a high value for each name, with a dot in the middle."""
     y = axis(names, None, "nominal")
     return {
-        "width": 420,
+        "width": 320,
         "height": {"step": 18},
         "layer": [
             {
