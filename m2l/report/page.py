@@ -58,9 +58,9 @@ def page(root: Path, dataset: Dataset, *, own: bool) -> str:
         sections=_sections(figures(dataset, spent)),
         cost=spent,
     )
-    rest = render(data=Markup(reader.embedded(_data(dataset, reader.Reading([], [], 0)))), shown=0, total=0)
+    rest = render(data=Markup(reader.embedded(_data(root, dataset, reader.Reading([], [], 0)))), shown=0, total=0)
     reading = reader.read(root, dataset, budget=MOST_BYTES - len(rest.encode()), tables=root / TABLES if own else None)
-    data = Markup(reader.embedded(_data(dataset, reading)))
+    data = Markup(reader.embedded(_data(root, dataset, reading)))
     return render(data=data, shown=len(reading.rows), total=reading.total)
 
 
@@ -70,12 +70,12 @@ def _policy(style: str, script: str) -> str:
     return "; ".join(("default-src 'none'", *allowed, "base-uri 'none'", "form-action 'none'"))
 
 
-def _data(dataset: Dataset, reading: reader.Reading) -> dict[str, Any]:
+def _data(root: Path, dataset: Dataset, reading: reader.Reading) -> dict[str, Any]:
     """Return what the script reads."""
     reasons = {reason for row in reading.rows for reason in row.get("reasons", ())}
     return {
         "languages": _languages(dataset.spec),
-        "sentences": dict(sorted(sentences(reasons, dataset.spec.filter).items())),
+        "sentences": dict(sorted(sentences(root, reasons).items())),
         "filters": sorted(dataset.spec.filter),
         "model": dataset.spec.model.title,
         "lines": reading.lines,

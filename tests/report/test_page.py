@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib
 import json
 import re
 from html.parser import HTMLParser
@@ -98,21 +99,41 @@ def test_every_reason_has_a_sentence(name: str) -> None:
             {r for path in found for r in re.findall(r'reason: ClassVar\[str\] = "(\w+)"', path.read_text())}
         )
         assert len(reasons) > 15
-    for reason, sentence in sentences(reasons, {}).items():
+    for reason, sentence in sentences(ROOT, reasons).items():
         assert re.fullmatch(r"[A-Z][^.]+\.", sentence), reason
         assert "fails the rule" not in sentence, reason
 
 
-def test_a_reason_that_nobody_worded_is_told_by_its_name() -> None:
+def test_a_reason_that_nobody_worded_is_told_by_its_name(tmp_path: Path) -> None:
     """A rule of somebody's own filter, or of one that is gone, is readable all the same."""
-    found = sentences(["shouting_loudly"], {"mine": {"_target_": "no.such.Filter"}})
-    assert found == {"shouting_loudly": "It fails the rule “shouting loudly”."}
+    assert sentences(ROOT, ["shouting_loudly"]) == {"shouting_loudly": "It fails the rule “shouting loudly”."}
+    assert sentences(tmp_path, ["too_short"]) == {"too_short": "It fails the rule “too short”."}
 
 
-def test_a_filter_of_ones_own_words_its_reasons() -> None:
-    """What the class of a dataset's filter says is taken, wherever the class lies."""
-    declared = {"mine": {"_target_": "tests.report.test_page.Shouting"}}
-    assert sentences(["shouting"], declared) == {"shouting": "Everything is in capitals."}
+def test_a_filter_of_ones_own_words_its_reasons(project: Path) -> None:
+    """What the class says that a file of conf/filter names is taken; one that cannot be loaded is passed over."""
+    for name, target in (("mine", "tests.report.test_page.Shouting"), ("lost", "no.such.Filter")):
+        text = f"# @package filter.{name}\n_target_: {target}\n"
+        (project / f"conf/filter/{name}.yaml").write_text(text, encoding="utf-8")
+    assert sentences(project, ["shouting"]) == {"shouting": "Everything is in capitals."}
+
+
+def test_a_dataset_from_elsewhere_loads_no_code(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that the file of a dataset names is not even looked for."""
+    dataset = export.read(report.parents[1] / "dist")
+    named = {"evil": {"_target_": "no_such_module.Filter"}}
+    hostile = msgspec.structs.replace(dataset, spec=msgspec.structs.replace(dataset.spec, filter=named))
+    imported: list[str] = []
+    real = importlib.import_module
+
+    def import_module(name: str) -> object:
+        imported.append(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    assert "evil" in page.page(report.parents[2], hostile, own=False)
+    assert "m2l.filters.length" in imported
+    assert "no_such_module" not in imported
 
 
 class Shouting(Filter):
