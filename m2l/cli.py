@@ -116,11 +116,18 @@ def preview(
 
 
 @app.command()
-def show(row_id: str, prompts: Annotated[bool, typer.Option(help="Print the prompt of every call.")] = True) -> None:
+def show(
+    row_id: str,
+    prompts: Annotated[bool, typer.Option(help="Print the prompt of every call.")] = True,
+    as_json: Json = False,
+) -> None:
     """Show a row's way from its seed, with every prompt; the first digits of its id are enough."""
     from m2l import lineage
     from m2l.terminal import visible
 
+    if as_json:
+        print(json.dumps(lineage.find(here(), row_id), ensure_ascii=False, indent=1))
+        return
     for line in lineage.describe(here(), row_id, prompts=prompts):
         print(visible(line))
 
@@ -276,7 +283,12 @@ def report_page(
 
 @app.command("export")
 def export_dataset(
-    name: Annotated[str, typer.Argument(metavar="FORMAT", help="A name of conf/exporter.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="A name of conf/exporter.", show_default=False, autocompletion=complete.exporters
+        ),
+    ],
     data: Annotated[Path | None, typer.Option(help="A folder that holds a dataset, instead of data/dist.")] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write, instead of data/export.")] = None,
 ) -> None:

@@ -122,7 +122,7 @@ def table(found: Sequence[Variant]) -> Iterator[str]:
 
 
 def lines(root: Path, found: Sequence[Variant], *, most: int = SHOWN) -> list[Line]:
-    """Return the same seeds of all variants, one of each task of each language in turn, at most so many."""
+    """Return the same seeds of all variants, dealt in turn over the tasks and languages, at most so many."""
     tables = [_rows(root / variant.folder) if variant.error is None else None for variant in found]
     known = [table for table in tables if table is not None]
     if not known:
@@ -130,10 +130,11 @@ def lines(root: Path, found: Sequence[Variant], *, most: int = SHOWN) -> list[Li
     whole = pl.concat(known).select("language", "task", "seed_id", "row_id")
     common = whole.group_by("language", "task", "seed_id", "row_id").len()
     best = common.sort(["len", "seed_id", "row_id"], descending=[True, False, False])
-    chosen = best.unique(["language", "task"], keep="first", maintain_order=True).sort("language", "task")
-    turn = chosen.with_columns(turn=pl.int_range(pl.len()).over("language")).sort("turn", "language").head(most)
+    seeds = best.unique(["language", "task", "seed_id"], keep="first", maintain_order=True)
+    ranked = seeds.with_columns(rank=pl.int_range(pl.len()).over("language", "task"))
+    turn = ranked.sort("rank", "task", "language").head(most)
     result = []
-    for language, rows in turn.sort("language", "task").group_by("language", maintain_order=True):
+    for language, rows in turn.sort("language", "task", "rank").group_by("language", maintain_order=True):
         pieces = [_piece(root / variant.folder, str(language[0])) for variant in found]
         for row in rows.iter_rows(named=True):
             result.append(_line(row, tables, pieces))

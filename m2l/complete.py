@@ -45,6 +45,11 @@ def models(incomplete: str) -> list[str]:
     return names("model", incomplete)
 
 
+def exporters(incomplete: str) -> list[str]:
+    """Complete an exporter."""
+    return names("exporter", incomplete)
+
+
 def seed_sources(incomplete: str) -> list[str]:
     """Complete a seed source."""
     return names("seed_source", incomplete)

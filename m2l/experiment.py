@@ -46,25 +46,31 @@ def overlay(overrides: Sequence[str], *, origin: str) -> str:
     """Return the YAML that says the same as some overrides; raises ConfigError for one that no overlay can say."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    defaults: list[Any] = []
+    defaults: list[str] = []
     values: dict[str, Any] = {}
     for item in OverridesParser.create().parse_overrides(list(overrides)):
         line, key, value = str(item.input_line), str(item.key_or_group), item.value()
         if item.is_delete():
             raise ConfigError(f"override {line!r}: an overlay can take nothing away. Sweep over a value instead.")
         if key == "experiment":
-            defaults.insert(0, value)
+            defaults.insert(0, f"{value}")
         elif key in config.GROUPS:
-            defaults.append({f"override /{key}": value})
+            defaults.append(f"override /{key}: {_inline(value)}")
         else:
             *above, last = key.split(".")
             at = values
             for part in above:
                 at = at.setdefault(part, {})
             at[last] = value
-    content = {"defaults": [*defaults, "_self_"], **values}
-    text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, default_flow_style=None, width=110)
-    return f"# @package _global_\n# {origin}, saved by `m2l experiment save`\n{text}"
+    chosen = "".join(f"  - {line}\n" for line in [*defaults, "_self_"])
+    body = yaml.safe_dump(values, allow_unicode=True, sort_keys=False, width=110) if values else ""
+    return f"# @package _global_\n# {origin}, saved by `m2l experiment save`\ndefaults:\n{chosen}{body}"
+
+
+def _inline(value: object) -> str:
+    """Return a value as YAML on one line."""
+    text: str = yaml.safe_dump([value], allow_unicode=True, default_flow_style=True, width=float("inf"))
+    return text.strip()[1:-1]
 
 
 def _moved(folder: Path, composed: slices.Composed) -> list[str]:

@@ -89,7 +89,7 @@ def summary(root: Path) -> list[str]:
     example = pl.scan_parquet(root / DIST / "full_data" / "train.parquet").filter(pl.col("kind") == "conversation")
     row_id = next(iter(example.select("row_id").head(1).collect()["row_id"]), "ROW_ID")
     return [
-        f"Made: {metrics['rows']['full_data']} rows in {len(languages)} languages"
+        f"Made: {metrics['rows']['full_data']} rows in {len(languages)} language{'s' * (len(languages) != 1)}"
         + (f", {metrics['validation']} of them held out for validation." if metrics["validation"] else "."),
         f"Kept: {kept} of {attempted} conversations; the others lie beside them with their reasons.",
         "",

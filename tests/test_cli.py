@@ -80,6 +80,7 @@ def test_show_tells_a_row_from_its_seed_on(project: Path) -> None:
         assert turn["content"].splitlines()[0] in shown
     assert shown.count("  prompt   ") == len(row["request_keys"])
     assert m2l(project, "show", row["row_id"][:10], "--no-prompts").stdout.count("  prompt   ") == 0
+    assert json.loads(m2l(project, "show", row["row_id"][:10], "--json").stdout)["conversation"] == row["conversation"]
 
 
 def test_show_and_diff_print_no_control_characters(project: Path, edit: Edit, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def complete(folder: Path, line: str) -> list[str]:
         ("m2l check hin_", ["hin_Deva"]),
         ("m2l model get smol", ["smollm2_135m"]),
         ("m2l seeds get aya_d", ["aya_dataset"]),
+        ("m2l export alp", ["alpaca"]),
         ("m2l plan rec", ["recipe="]),
         ("m2l plan model=smol", ["model=smollm2_135m"]),
         ("m2l plan language=[eng_Latn,hin", ["language=[eng_Latn,hin_Deva"]),

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -134,15 +135,15 @@ def test_the_page_shows_the_same_seeds_and_runs_nothing(project: Path, edit: Edi
     assert {"ar", "en"} <= {attributes.get("lang") for attributes in turns}
     for variant in ("recipe.variations_per_instruction=1", "recipe.variations_per_instruction=2"):
         assert any(variant in said for said in page.said)
-    kept = {row["row_id"]: row for row in _conversations(variants(project)[0])}
-    first = next(iter(kept.values()))
-    shown = [row for row in kept.values() if all(t["content"] in page.said for t in row["conversation"])]
-    assert len(shown) >= 4, first
+    for folder in variants(project):
+        rows_ = _conversations(folder)
+        shown = [row for row in rows_ if all(turn["content"] in page.said for turn in row["conversation"])]
+        assert len(shown) >= len({row["seed_id"] for row in rows_}) == 16
 
 
-def _conversations(folder: Path) -> list[dict[str, list[dict[str, str]]]]:
+def _conversations(folder: Path) -> list[dict[str, Any]]:
     return pl.concat(
-        pl.read_parquet(path).select("row_id", "conversation")
+        pl.read_parquet(path).filter(pl.col("kind") == "conversation").select("seed_id", "conversation")
         for name in ("conversation", "rejected")
         for path in (folder / "tables").glob(f"*/{name}.parquet")
     ).to_dicts()
@@ -189,6 +190,9 @@ def test_an_overlay_says_what_overrides_say(project: Path) -> None:
     path.parent.mkdir()
     path.write_text(experiment.overlay(overrides, origin="a test"), encoding="utf-8")
     assert compose(project, "experiment=all", "language=[eng_Latn]") == compose(project, *overrides)
+    warmer = ["experiment=all", "language=[eng_Latn]", "model.sampling.temperature=0.5"]
+    (path.parent / "warmer.yaml").write_text(experiment.overlay(warmer, origin="a test"), encoding="utf-8")
+    assert compose(project, "+experiment=warmer", "language=[eng_Latn]") == compose(project, *warmer)
 
 
 def test_what_cannot_be_saved_is_said(project: Path) -> None:
