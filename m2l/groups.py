@@ -77,6 +77,8 @@ def model_get(
         check_name(root, "model", name)
     overrides = config.effective_overrides(config.read_params(root), [f"model={name}"] if name else [])
     models.get(root, config.compose(root, overrides).model, say=print)
+    if name is not None:
+        print(f"Look at it: m2l preview eng_Latn general model={name}. Build with it: overrides of params.yaml.")
 
 
 @model_app.command("list")
@@ -151,6 +153,7 @@ def seeds_get(
     if not isinstance(source, Hub):
         raise SeedError(f"{where}: its rows are a file of the project, there is nothing to fetch. Put the file there.")
     source.get(root, print)
+    print(f"See what it gives: m2l seeds report 'seed_source=[{name}]'")
 
 
 @store_app.command("export")

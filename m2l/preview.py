@@ -86,8 +86,7 @@ class Session:
 
     def __init__(self, root: Path, asked: Asked) -> None:
         _check_names(root, asked)
-        self.root = root
-        self.asked = msgspec.structs.replace(asked, task=_task_of(root, asked))
+        self.root, self.asked = root, asked
         self._store = Store(root / builds.STORE)
         self._runner: _Runner | None = None
 
@@ -107,7 +106,7 @@ class Session:
 
     def look(self) -> list[Record]:
         """Compose anew, write what the store lacks, and return the records; raises M2LError."""
-        piece = self._piece()
+        piece = self._piece(msgspec.structs.replace(self.asked, task=_task_of(self.root, self.asked)))
         runner = self._runner
         if runner is None or not runner.serves(piece):
             if runner is not None:
@@ -119,13 +118,13 @@ class Session:
         verdicts = _verdicts(self.root, piece, shown, drafts)
         return [self._record(piece, runner, draft, verdicts[draft.row_id]) for draft in shown]
 
-    def _piece(self) -> Slice:
-        conf = _composed(self.root, self.asked)
-        recipe = msgspec.structs.replace(conf.recipe, repairs=self.asked.repairs)
-        if self.asked.seed is not None:
+    def _piece(self, asked: Asked) -> Slice:
+        conf = _composed(self.root, asked)
+        recipe = msgspec.structs.replace(conf.recipe, repairs=asked.repairs)
+        if asked.seed is not None:
             recipe = msgspec.structs.replace(recipe, seeds_per_task=sys.maxsize, seeds_of_task={})
         composed = slices.resolve(self.root, msgspec.structs.replace(conf, recipe=recipe))
-        return _narrow(composed.slices[self.asked.language], self.asked)
+        return _narrow(composed.slices[asked.language], asked)
 
     def _record(self, piece: Slice, runner: _Runner, draft: Draft, filters: dict[str, list[str]]) -> Record:
         calls = self._store.requests(draft.request_keys)
