@@ -92,6 +92,8 @@ class Runner:
         self.reused += len(unique) - len(missing)
         engine = self._engine(missing[0]).describe() if missing else None
         self.progress.start(asked.name, len(unique), len(unique) - len(missing), engine)
+        if self.engine is not None:
+            self.engine.going_on = asked.going_on
         while missing:
             known |= self._share(missing)
             missing = [request for request in missing if request.key not in known]

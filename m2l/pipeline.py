@@ -29,12 +29,14 @@ class Call:
 class Round:
     """Requests that need nothing of each other, so that an engine gets them all at once.
 
-    Each text may be asked for again up to the attempt `repairs`.
+    Each text may be asked for again up to the attempt `repairs`. `going_on` says that
+    prompts of later rounds begin with the prompts and answers of this one.
     """
 
     name: str
     calls: tuple[Call, ...]
     repairs: int
+    going_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,18 @@ def rounds(piece: Slice) -> Rounds:
     replaced: list[Draft] = []
     step = partial(_round, repairs=piece.repairs, replaced=replaced)
     evolved = yield from step("evolve", evolve.drafts(piece), prompts.evolve, judge.instruction, None)
-    evolved = yield from step("respond", evolved, prompts.respond, judge.answer, "assistant")
+    chat = piece.frame.kind == "chat"  # where an answer's prompt is what was said before, from the first answer on
+    evolved = yield from step("respond", evolved, prompts.respond, judge.answer, "assistant", going_on=chat)
     talks = converse.drafts([draft for draft in evolved if draft.state != "failed"], piece)
     for turn in range(converse.longest(piece)):
-        number = turn + 2
-        talks = yield from step(f"user turn {number}", talks, prompts.user_turn, judge.user_turn, "user", turn)
+        number, more = turn + 2, turn + 1 < converse.longest(piece)
         talks = yield from step(
-            f"assistant turn {number}", talks, prompts.assistant_turn, judge.assistant_turn, "assistant", turn
+            f"user turn {number}", talks, prompts.user_turn, judge.user_turn, "user", turn, going_on=more or not chat
         )
+        talks = yield from step(
+            f"assistant turn {number}", talks, prompts.assistant_turn, judge.assistant_turn, "assistant", turn,
+            going_on=more,
+        )  # fmt: skip
     judgements = yield from _judged(piece, evolved, talks)
     return Drafts(tuple(evolved), tuple(talks), tuple(judgements), tuple(replaced))
 
@@ -113,6 +119,7 @@ def _round(
     *,
     repairs: int,
     replaced: list[Draft],
+    going_on: bool = False,
 ) -> Generator[Round, Answers, list[Draft]]:
     """Ask for one text of every draft that goes on, again for what cannot stand, and return all drafts, advanced.
 
@@ -140,6 +147,7 @@ def _round(
                 for index, request in zip(waiting, requests, strict=True)
             ),
             repairs,
+            going_on,
         )
         failing = []
         for index, request, answer in zip(waiting, requests, answers, strict=True):

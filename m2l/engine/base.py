@@ -25,6 +25,8 @@ class Engine(ABC):
     """
 
     local: bool = True
+    going_on: bool = False
+    """Set by the caller: later requests will begin with the prompts and answers of those that come next."""
 
     def __init__(self, model: ModelFile) -> None:
         self.model = model

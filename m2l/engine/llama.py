@@ -3,9 +3,16 @@
 The low-level API decodes many sequences in one batch. Each slot is a KV stream of its own
 (`kv_unified` off), every prompt is evaluated in calls that hold nothing else, and the
 sliding-window layers keep their whole cache, so that any prefix can be copied.
+
+On CPUs llama.cpp chooses its kernels by the number of rows in a call: another for less
+than 8, another for what is left over of groups of 4, and another attention from 64 tokens
+of a sequence on. Where each call is filled up to whole groups, at least two of them and
+less than 64 tokens, a row's result depends on its own sequence alone. This is what
+`batch_invariant` does; docs/engine.md has the measurements.
 """
 
 import ctypes
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -14,21 +21,26 @@ from typing import Any
 
 import llama_cpp
 import msgspec
+import numpy as np
 from llama_cpp import _ggml
 
 from m2l import gguf
 from m2l.engine import samplers
+from m2l.engine.aside import Saved
 from m2l.engine.base import Engine, ModelFile
 from m2l.engine.samplers import Sampler
 from m2l.engine.scheduler import Counts, Job, Scheduler
-from m2l.engine.sizing import Chosen, Settings, choose, context
+from m2l.engine.sizing import FEWEST, Chosen, Settings, choose, context, filled
 from m2l.errors import EngineError, ModelError, TemplateError
 from m2l.machine import this_machine
 from m2l.records import Completion, FinishReason, Request
 from m2l.templates import render_chat
 
-LOOP = 1
+LOOP = 2
 """Raised when a change of this module or of the scheduler may change a text; part of the backend's name."""
+
+_MOST = 60
+"""Tokens of a sequence in a call, at most, if results are not to depend on it."""
 
 _GPU = 1
 """ggml's `GGML_BACKEND_DEVICE_TYPE_GPU`."""
@@ -58,7 +70,9 @@ class Llama(Engine):
 
     `n_ctx` is the tokens of one slot, prompt and answer. What is None follows from the
     model, the free memory and the cores that this process may use, when it is first
-    needed. Raises EngineError if the model does not load, or not one slot fits.
+    needed. With `batch_invariant` the text of a request depends on no other request, nor on
+    slots, batches, threads or interruption. Raises EngineError if the model does not load,
+    or not one slot fits.
     """
 
     def __init__(
@@ -69,19 +83,26 @@ class Llama(Engine):
         n_batch: int | None = None,
         n_threads: int | None = None,
         n_gpu_layers: int | None = None,
+        keep_gb: float | None = None,
+        batch_invariant: bool = True,
     ) -> None:
         super().__init__(model)
         if any(number is not None and number < 1 for number in (n_slots, n_ctx, n_batch, n_threads)):
             raise ValueError("n_slots, n_ctx, n_batch and n_threads are at least 1")
         self._asked = Settings(
-            n_slots=n_slots, n_ctx=n_ctx, n_batch=n_batch, n_threads=n_threads, n_gpu_layers=n_gpu_layers
-        )
+            n_slots=n_slots, n_ctx=n_ctx, n_batch=n_batch, n_threads=n_threads, n_gpu_layers=n_gpu_layers,
+            keep_gb=keep_gb, batch_invariant=batch_invariant,
+        )  # fmt: skip
         self._decoder: _LlamaDecoder | None = None
         self._scheduler: Scheduler | None = None
 
     @classmethod
     def backend(cls) -> str:
         return f"llama-cpp-python {metadata.version('llama_cpp_python')} loop {LOOP}"
+
+    @classmethod
+    def backend_of(cls, target: dict[str, object]) -> str:
+        return cls.backend() + ("" if target.get("batch_invariant", True) else ", not batch-invariant")
 
     @classmethod
     def resolved(cls, target: dict[str, object], n_ctx_train: int) -> dict[str, object]:
@@ -101,16 +122,17 @@ class Llama(Engine):
         )
         return (
             f"{self.model.name}: {chosen.n_slots} slots of {chosen.n_ctx} tokens, batches of {chosen.n_batch}, "
-            f"{chosen.n_threads} threads, {on_gpu}"
+            f"{chosen.n_threads} threads, {on_gpu}, {chosen.keep / 1e9:.1f} GB for conversations that go on"
+            + ("" if chosen.batch_invariant else ", texts may depend on the batch")
         )
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         decoder = self._decoder = self._decoder or _LlamaDecoder(self)
-        scheduler = self._scheduler = self._scheduler or Scheduler(decoder)
+        scheduler = self._scheduler = self._scheduler or Scheduler(decoder, self.chosen.keep)
         jobs = []
         for index, request in enumerate(requests):
             try:
-                tokens = decoder.tokens_of(request)
+                tokens = array("i", decoder.tokens_of(request))
             except TemplateError as err:
                 yield index, Completion(text="", finish_reason=FinishReason.ERROR, error=str(err))
                 continue
@@ -118,7 +140,7 @@ class Llama(Engine):
             loop = request.sampling.loop
             jobs.append(Job(index=index, tokens=tokens, max_tokens=request.max_tokens, stop=stop, loop=loop))
         decoder.begin(requests, {job.index: job.tokens for job in jobs})
-        for index, completion in scheduler.run(jobs):
+        for index, completion in scheduler.run(jobs, going_on=self.going_on):
             decoder.forget(index)
             yield index, completion
 
@@ -155,20 +177,25 @@ def inspect(path: Path, texts: Mapping[str, str], ids: Sequence[str] = ()) -> Fa
 
 
 class _LlamaDecoder:
-    """A context with one KV stream a slot; the `Decoder` of the scheduler."""
+    """A context with one KV stream a slot; the `Decoder` of the scheduler.
+
+    There are as many streams as a call needs rows at least; those that are no slot only fill calls up.
+    """
 
     def __init__(self, engine: Llama) -> None:
         chosen = engine.chosen
-        self.n_slots, self.n_ctx, self._n_batch = chosen.n_slots, chosen.n_ctx, chosen.n_batch
+        self.n_slots, self.n_ctx, self.n_batch = chosen.n_slots, chosen.n_ctx, chosen.n_batch
+        self._invariant = chosen.batch_invariant
         assert engine.model.path is not None
         self._model = _load(engine.model.path, vocab_only=False, n_gpu_layers=chosen.n_gpu_layers)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
+        streams = self._filled(chosen.n_slots)
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = chosen.n_ctx * chosen.n_slots
-        params.n_seq_max = chosen.n_slots
-        params.n_batch = params.n_ubatch = max(chosen.n_batch, chosen.n_slots)
+        params.n_ctx = (chosen.n_ctx + FEWEST) * streams
+        params.n_seq_max = streams
+        params.n_batch = params.n_ubatch = max(chosen.n_batch, streams, _MOST)
         params.n_threads = params.n_threads_batch = chosen.n_threads
-        params.n_outputs_max = chosen.n_slots
+        params.n_outputs_max = streams
         params.kv_unified = False
         params.swa_full = True
         params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
@@ -177,17 +204,18 @@ class _LlamaDecoder:
         if not self._context:
             raise EngineError(f"{engine.describe()}: no context ({_reason()}). Lower engine.n_slots or engine.n_ctx.")
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = llama_cpp.llama_batch_init(params.n_batch, 0, 1)
+        self._batch = _Batch(params.n_batch)
+        self._lengths = [0] * streams
         self._samplers: dict[int, Sampler] = {}
         self._requests: Sequence[Request] = ()
-        self._prompts: dict[int, list[int]] = {}
+        self._prompts: dict[int, Sequence[int]] = {}
         self._pieces: dict[int, bytes] = {}
         template = llama_cpp.llama_model_chat_template(self._model, None)
         self._template = template.decode() if template else None
         self._bos = self.piece_text(llama_cpp.llama_vocab_bos(self._vocab))
         self._eos = self.piece_text(llama_cpp.llama_vocab_eos(self._vocab))
 
-    def begin(self, requests: Sequence[Request], prompts: dict[int, list[int]]) -> None:
+    def begin(self, requests: Sequence[Request], prompts: dict[int, Sequence[int]]) -> None:
         """Take the requests that come next, and the tokens of their prompts, by index; raises EngineError."""
         samplers.check(requests, self._vocab)
         self._requests, self._prompts = requests, prompts
@@ -212,31 +240,71 @@ class _LlamaDecoder:
         return render_chat(self._template, messages, bos=self._bos, eos=self._eos)
 
     def copy(self, source: int, target: int) -> None:
-        """See `Decoder`. Between streams llama.cpp copies whole sequences only."""
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        """See `Decoder`. llama.cpp's own copy between streams takes the whole of one, however little is in it."""
+        self.load(target, self.save(source))
 
     def trim(self, slot: int, length: int) -> None:
         """See `Decoder`."""
         llama_cpp.llama_memory_seq_rm(self._memory, slot, length, -1)
+        self._lengths[slot] = length
+
+    def save(self, slot: int) -> Saved:
+        """See `Decoder`."""
+        size = llama_cpp.llama_state_seq_get_size(self._context, slot)
+        data = (ctypes.c_uint8 * size)()
+        llama_cpp.llama_state_seq_get_data(self._context, data, size, slot)
+        return Saved(self._lengths[slot], size, data)
+
+    def load(self, slot: int, saved: Saved) -> None:
+        """See `Decoder`."""
+        if not llama_cpp.llama_state_seq_set_data(self._context, saved.data, saved.size, slot):
+            raise EngineError("llama.cpp: a sequence that was put aside cannot be taken back. Set engine.keep_gb to 0.")
+        self._lengths[slot] = saved.length
+
+    def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
+        """See `Decoder`."""
+        self._evaluate(slot, tokens, start, sampled=False)
 
     def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
         """See `Decoder`."""
-        for begin in range(0, len(tokens), self._n_batch):
-            part = tokens[begin : begin + self._n_batch]
-            self._fill(part, range(start + begin, start + begin + len(part)), [slot] * len(part))
-            self._batch.logits[len(part) - 1] = 1
-            self._decode()
+        row = self._evaluate(slot, tokens, start, sampled=True)
         self._samplers[job] = Sampler(self._requests[job], self._prompts[job], self._vocab)
-        return self._samplers[job].sample(self._context, -1)
+        return self._samplers[job].sample(self._context, row)
 
     def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
         """See `Decoder`."""
-        self._fill(tokens, positions, range(len(tokens)))
-        for row in range(len(tokens)):
-            self._batch.logits[row] = 1
+        running, rows = len(tokens), self._filled(len(tokens))
+        self._batch.fill([*tokens, *[0] * (rows - running)], [*positions, *self._lengths[running:rows]], range(rows))
+        self._batch.sampled[:rows] = 1
         self._decode()
+        for slot in range(running):
+            self._lengths[slot] += 1
+        for slot in range(running, rows):
+            self.trim(slot, self._lengths[slot])
         context, chosen_by = self._context, self._samplers
         return [chosen_by[job].sample(context, row) for row, job in enumerate(jobs)]
+
+    def _evaluate(self, slot: int, tokens: Sequence[int], start: int, *, sampled: bool) -> int:
+        """Evaluate tokens of one sequence; return the row of the last one's logits, which are there if `sampled`.
+
+        What fills the last call up comes after the tokens, so that they do not see it, and is forgotten.
+        """
+        most, last = _MOST if self._invariant else self.n_batch, 0
+        for begin in range(0, len(tokens), most):
+            part = tokens[begin : begin + most]
+            rows = self._filled(len(part))
+            first, last = start + begin, len(part) - 1
+            self._batch.fill([*part, *[0] * (rows - len(part))], range(first, first + rows), [slot] * rows)
+            if sampled and begin + most >= len(tokens):
+                self._batch.sampled[last] = 1
+            self._decode()
+            if rows > len(part):
+                llama_cpp.llama_memory_seq_rm(self._memory, slot, first + len(part), -1)
+        self._lengths[slot] = start + len(tokens)
+        return last
+
+    def _filled(self, rows: int) -> int:
+        return filled(rows) if self._invariant else rows
 
     def is_end(self, token: int) -> bool:
         """See `Decoder`."""
@@ -254,6 +322,7 @@ class _LlamaDecoder:
 
     def forget(self, job: int) -> None:
         """Free what was kept for a request that has ended."""
+        self._prompts.pop(job, None)
         sampler = self._samplers.pop(job, None)
         if sampler is not None:
             sampler.free()
@@ -262,26 +331,44 @@ class _LlamaDecoder:
         """Free the context and the model."""
         for job in list(self._samplers):
             self.forget(job)
-        llama_cpp.llama_batch_free(self._batch)
         llama_cpp.llama_free(self._context)
         llama_cpp.llama_model_free(self._model)
 
-    def _fill(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int]) -> None:
-        batch = self._batch
-        batch.n_tokens = len(tokens)
-        for row, (token, position, slot) in enumerate(zip(tokens, positions, slots, strict=True)):
-            batch.token[row] = token
-            batch.pos[row] = position
-            batch.n_seq_id[row] = 1
-            batch.seq_id[row][0] = slot
-            batch.logits[row] = 0
-
     def _decode(self) -> None:
-        code = llama_cpp.llama_decode(self._context, self._batch)
+        code = llama_cpp.llama_decode(self._context, self._batch.struct)
         if code:
             raise EngineError(
                 f"llama.cpp: decoding failed with code {code} ({_reason()}). Lower engine.n_slots or n_ctx."
             )
+
+
+class _Batch:
+    """llama.cpp's batch over arrays of our own, which are filled at once and not number by number."""
+
+    def __init__(self, size: int) -> None:
+        self._token, self._position = np.zeros(size, np.int32), np.zeros(size, np.int32)
+        self._slot, self._slots_of_row = np.zeros(size, np.int32), np.ones(size, np.int32)
+        places = self._slot.ctypes.data + np.arange(size, dtype=np.uintp) * self._slot.itemsize
+        self._places = places.astype(np.uintp)
+        self.sampled = np.zeros(size, np.int8)
+        """For each row whether its logits are wanted; `fill` says no to all."""
+        fields: Any = {name: kind for name, kind, *_ in llama_cpp.llama_batch._fields_}
+        arrays: dict[str, Any] = {
+            "token": self._token, "pos": self._position, "n_seq_id": self._slots_of_row,
+            "seq_id": self._places, "logits": self.sampled,
+        }  # fmt: skip
+        self.struct = llama_cpp.llama_batch(
+            **{name: ctypes.cast(array.ctypes.data, fields[name]) for name, array in arrays.items()}
+        )
+
+    def fill(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int]) -> None:
+        """Make each row one token of a slot."""
+        rows = len(tokens)
+        self.struct.n_tokens = rows
+        self._token[:rows] = tokens
+        self._position[:rows] = positions
+        self._slot[:rows] = slots
+        self.sampled[:rows] = 0
 
 
 def _load(path: Path, *, vocab_only: bool, n_gpu_layers: int) -> Any:

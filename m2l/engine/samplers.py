@@ -7,6 +7,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+import numpy.typing as npt
 from llama_cpp.llama_grammar import json_schema_to_gbnf
 
 from m2l.errors import EngineError
@@ -14,6 +15,9 @@ from m2l.records import JsonSchema, Request, SamplingParams, TokenBias
 
 _DRY_RANGE = 4096
 """How many tokens back a repeated sequence is looked for."""
+
+_COLUMN = 64
+"""So many tokens of the vocabulary are looked at through the likeliest of them."""
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -26,9 +30,12 @@ class Sampler:
 
     def __init__(self, request: Request, prompt: Sequence[int], vocab: Any) -> None:
         self._chain = _chain(request.sampling, request.rng_seed, prompt, vocab)
+        self._n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
+        self._top_k = request.sampling.top_k
         self.sample: Callable[[Any, int], int] = self._freely
+        if 0 < self._top_k <= self._n_vocab // _COLUMN and not request.sampling.logit_bias:
+            self.sample = self._among_the_likeliest
         if request.grammar is not None:
-            self._n_vocab = llama_cpp.llama_vocab_n_tokens(vocab)
             self._grammar = llama_cpp.llama_sampler_init_grammar(vocab, gbnf(request.grammar).encode(), b"root")
             self.sample = self._by_grammar
 
@@ -41,13 +48,28 @@ class Sampler:
     def _freely(self, context: Any, row: int) -> int:
         return int(llama_cpp.llama_sampler_sample(self._chain, context, row))
 
+    def _among_the_likeliest(self, context: Any, row: int) -> int:
+        """Choose as `_freely` does, of those tokens alone that can be among the `top_k` which the chain begins with.
+
+        llama.cpp looks at every token of the vocabulary one by one; for 262,144 of them that
+        takes as long as a fifth of decoding.
+        """
+        logits = self._logits(context, row)
+        found = likeliest(logits, self._top_k)
+        token = self._apply(_candidates(found, logits[found]), self._chain)
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        return token
+
+    def _logits(self, context: Any, row: int) -> npt.NDArray[np.float32]:
+        return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, row), shape=(self._n_vocab,))
+
     def _by_grammar(self, context: Any, row: int) -> int:
         """Choose freely, and anew under the grammar only if it does not allow that.
 
         To look through the whole vocabulary takes as long as to decode, and most
         tokens of a model that knows what is wanted are allowed.
         """
-        logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, row), shape=(self._n_vocab,))
+        logits = self._logits(context, row)
         token = self._apply(_candidates(np.arange(self._n_vocab), logits), self._chain)
         alone = _candidates(np.array([token]), np.zeros(1))
         self._apply(alone, self._grammar)
@@ -64,6 +86,22 @@ class Sampler:
         for sampler in samplers:
             llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
         return int(array.data[max(0, array.selected)].id)
+
+
+def likeliest(logits: npt.NDArray[np.float32], number: int) -> npt.NDArray[np.intp]:
+    """Return the places of all logits that are as high as the `number`-th highest, and of some others, ascending.
+
+    The vocabulary is seen as columns of `_COLUMN` tokens. The `number` highest of the columns'
+    greatest are as many tokens, so none of those sought is lower than the last of them.
+    Needs as many columns as `number`.
+    """
+    columns = logits[: len(logits) // _COLUMN * _COLUMN].reshape(_COLUMN, -1)
+    greatest = columns.max(axis=0)
+    bound = np.partition(greatest, -number)[-number]
+    chosen = np.flatnonzero(greatest >= bound)
+    row, column = np.nonzero(columns[:, chosen] >= bound)
+    rest = np.flatnonzero(logits[columns.size :] >= bound) + columns.size
+    return np.concatenate([row * columns.shape[1] + chosen[column], rest])
 
 
 def check(requests: Sequence[Request], vocab: Any) -> None:

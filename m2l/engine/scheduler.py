@@ -1,10 +1,12 @@
 """Continuous batching, in pure Python: which sequence stands in which slot, and what is evaluated next.
 
-Requests are admitted in the order of their tokens, so that neighbours share the longest
-prefixes; the one admitted last is always still in some slot, and what a prompt shares
-with it, or with any other slot, is copied instead of evaluated. A slot is refilled as
-soon as its sequence ends. The running sequences always stand in the first slots, without
-a gap, because llama.cpp decodes only consecutive sequences as one batch.
+Requests are admitted along the prefix tree of their tokens, so that neighbours share the
+longest prefixes; the one admitted last is always still in some slot, and what a prompt
+shares with it, with any other slot, or with a sequence put aside, is copied instead of
+evaluated. A slot is refilled as soon as its sequence ends, and a prompt that is longer
+than a step may be is evaluated in parts, between which the others go on. The running
+sequences always stand in the first slots, without a gap, because llama.cpp decodes only
+consecutive sequences as one batch.
 """
 
 from collections import deque
@@ -12,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from m2l.engine.aside import Aside, Saved
 from m2l.engine.loops import LoopWatch
+from m2l.engine.prefixes import along_the_tree, common, packed
 from m2l.records import Completion, FinishReason, LoopRule
 
 
@@ -27,11 +31,24 @@ class Decoder(Protocol):
     def n_ctx(self) -> int:
         """How many tokens a slot holds."""
 
+    @property
+    def n_batch(self) -> int:
+        """How many prompt tokens may be evaluated before those that write go on."""
+
     def copy(self, source: int, target: int) -> None:
         """Make the content of a slot that of another."""
 
     def trim(self, slot: int, length: int) -> None:
         """Forget all but the first `length` tokens of a slot."""
+
+    def save(self, slot: int) -> Saved:
+        """Return the content of a slot, to be loaded later."""
+
+    def load(self, slot: int, saved: Saved) -> None:
+        """Make the content of a slot what was saved of some slot."""
+
+    def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
+        """Evaluate tokens from position `start` on."""
 
     def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
         """Evaluate tokens from position `start` on and return the first token of the answer of `job`."""
@@ -51,7 +68,7 @@ class Job:
     """A request as the scheduler sees it: tokens in, at most `max_tokens` out, an end at any of `stop` or in a loop."""
 
     index: int
-    tokens: list[int]
+    tokens: Sequence[int]
     max_tokens: int
     stop: tuple[bytes, ...]
     loop: LoopRule | None = None
@@ -67,6 +84,15 @@ class _Running:
 
 
 @dataclass(slots=True)
+class _Filling:
+    """A job whose prompt is evaluated in parts, and how much of it is."""
+
+    job: Job
+    slot: int
+    done: int
+
+
+@dataclass(slots=True)
 class Counts:
     """What was done, in tokens: `evaluated` prompt tokens against `prompt` ones, and `written`."""
 
@@ -77,16 +103,25 @@ class Counts:
 
 
 class Scheduler:
-    """Runs jobs on a decoder; `counts` tells afterwards what it cost."""
+    """Runs jobs on a decoder; `counts` tells afterwards what it cost.
 
-    def __init__(self, decoder: Decoder) -> None:
+    Of sequences that are said to go on, as many as fit into `keep` bytes are put aside when
+    their slot is needed.
+    """
+
+    def __init__(self, decoder: Decoder, keep: int = 0) -> None:
         self.decoder = decoder
         self.counts = Counts()
-        self._held: list[list[int]] = [[] for _ in range(decoder.n_slots)]
+        self._held: list[bytearray] = [bytearray() for _ in range(decoder.n_slots)]
         self._slots: list[_Running | None] = [None] * decoder.n_slots
+        self._filling: _Filling | None = None
+        self._aside = Aside(keep)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Completion]]:
-        """Yield (index, completion) for every job once, as they end."""
+    def run(self, jobs: Sequence[Job], *, going_on: bool = False) -> Iterator[tuple[int, Completion]]:
+        """Yield (index, completion) for every job once, as they end.
+
+        `going_on` says that jobs of a later run will begin with the prompts and answers of these.
+        """
         fitting = []
         for job in jobs:
             problem = self._problem(job)
@@ -97,11 +132,14 @@ class Scheduler:
                     job.index,
                     Completion(text="", finish_reason=FinishReason.ERROR, prompt_tokens=len(job.tokens), error=problem),
                 )
-        waiting = deque(sorted(fitting, key=lambda job: (job.tokens, job.index)))
-        while waiting or any(self._slots):
-            for slot in range(self.decoder.n_slots):
-                while waiting and self._slots[slot] is None:
-                    yield from self._admit(waiting.popleft(), slot)
+        order = along_the_tree([job.tokens for job in fitting], [job.max_tokens for job in fitting])
+        waiting = deque(fitting[place] for place in order)
+        del fitting, order
+        self._aside.begin(going_on=going_on)
+        self._filling = None
+        self._slots = [None] * self.decoder.n_slots
+        while waiting or self._filling or any(self._slots):
+            yield from self._fill(waiting)
             self._close_gaps()
             yield from self._step()
 
@@ -116,34 +154,82 @@ class Scheduler:
             )
         return None
 
-    def _admit(self, job: Job, slot: int) -> Iterator[tuple[int, Completion]]:
-        """Put a job into a free slot, copying the longest prefix that any slot holds."""
-        shared, _, source = max(
-            (_common(held, job.tokens), index == slot, index) for index, held in enumerate(self._held)
-        )
-        shared = min(shared, len(job.tokens) - 1)
-        if shared and source != slot:
+    def _fill(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
+        """Admit jobs into free slots until a step's share of prompt tokens is evaluated.
+
+        A prompt that is longer than what is left of it goes on being evaluated before the
+        next steps, in the first slot behind those that write.
+        """
+        left = self.decoder.n_batch
+        while left > 0:
+            if self._filling is None:
+                slot = next((slot for slot, running in enumerate(self._slots) if running is None), None)
+                if slot is None or not waiting:
+                    return
+                job = waiting.popleft()
+                done = self._begin(job, slot)
+                if len(job.tokens) - done > left and any(self._slots[slot:]):
+                    slot = self._behind(slot)
+                self._filling = _Filling(job, slot, done)
+            part = self._filling
+            end = min(part.done + left, len(part.job.tokens))
+            left -= end - part.done
+            tokens = part.job.tokens[part.done : end]
+            self.counts.evaluated += len(tokens)
+            self._held[part.slot] += packed(tokens)
+            if end < len(part.job.tokens):
+                self.decoder.extend(part.slot, tokens, part.done)
+                part.done = end
+            else:
+                self._filling = None
+                first = self.decoder.prefill(part.slot, tokens, part.done, part.job.index)
+                yield from self._start(part, first)
+
+    def _begin(self, job: Job, slot: int) -> int:
+        """Give a slot the longest prefix of a prompt that any slot holds or that was put aside; return its length."""
+        prompt = packed(job.tokens)
+        shared, _, source = max((common(held, prompt), index == slot, index) for index, held in enumerate(self._held))
+        saved = self._aside.take(prompt, more_than=shared)
+        if saved is not None:
+            shared = common(saved.tokens, prompt)
+            self.decoder.load(slot, saved.content)
+        elif shared and source != slot:
             self.decoder.copy(source, slot)
+        shared = min(shared, len(job.tokens) - 1)
         self.decoder.trim(slot, shared)
-        first = self.decoder.prefill(slot, job.tokens[shared:], shared, job.index)
-        self._held[slot] = list(job.tokens)
+        self._held[slot] = bytearray(packed(job.tokens[:shared]))
         self.counts.prompt += len(job.tokens)
-        self.counts.evaluated += len(job.tokens) - shared
-        sequence = _Running(job, watch=LoopWatch(job.loop) if job.loop else None)
+        return shared
+
+    def _behind(self, slot: int) -> int:
+        """Move what a slot holds behind the running sequences, and the last of these into its place."""
+        last = max(index for index, running in enumerate(self._slots) if running is not None)
+        aside = self.decoder.save(slot)
+        self.decoder.copy(last, slot)
+        self.decoder.load(last, aside)
+        self._held[slot], self._held[last] = self._held[last], self._held[slot]
+        self._slots[slot], self._slots[last] = self._slots[last], None
+        return last
+
+    def _start(self, part: _Filling, first: int) -> Iterator[tuple[int, Completion]]:
+        """Let a job whose prompt is evaluated write; it may have ended with its first token."""
+        sequence = _Running(part.job, watch=LoopWatch(part.job.loop) if part.job.loop else None)
         done = self._accept(sequence, first)
         if done is None:
-            self._slots[slot] = sequence
+            self._slots[part.slot] = sequence
         else:
-            yield job.index, done
+            self._put_aside(part.slot)
+            yield part.job.index, done
 
     def _close_gaps(self) -> None:
         """Move the last running sequences into free slots before them."""
-        free = [slot for slot, sequence in enumerate(self._slots) if sequence is None]
-        taken = [slot for slot, sequence in enumerate(self._slots) if sequence is not None]
+        busy = self._filling.slot if self._filling else None
+        free = [slot for slot, running in enumerate(self._slots) if running is None and slot != busy]
+        taken = [slot for slot, running in enumerate(self._slots) if running is not None]
         while free and taken and free[0] < taken[-1]:
             gap, last = free.pop(0), taken.pop()
             self.decoder.copy(last, gap)
-            self._held[gap] = list(self._held[last])
+            self._held[gap] = bytearray(self._held[last])
             self._slots[gap], self._slots[last] = self._slots[last], None
 
     def _step(self) -> Iterator[tuple[int, Completion]]:
@@ -152,15 +238,20 @@ class Scheduler:
         if not running:
             return
         tokens = [sequence.last for sequence in running]
-        positions = [len(held) for held in self._held[: len(running)]]
+        positions = [len(held) // 4 for held in self._held[: len(running)]]
         following = self.decoder.step(tokens, positions, [sequence.job.index for sequence in running])
         self.counts.steps += 1
         for slot, (sequence, token) in enumerate(zip(running, following, strict=True)):
-            self._held[slot].append(sequence.last)
+            self._held[slot] += packed((sequence.last,))
             done = self._accept(sequence, token)
             if done is not None:
                 self._slots[slot] = None
+                self._put_aside(slot)
                 yield sequence.job.index, done
+
+    def _put_aside(self, slot: int) -> None:
+        if self._aside.wants(self._held[slot]):
+            self._aside.put(bytes(self._held[slot]), self.decoder.save(slot))
 
     def _accept(self, sequence: _Running, token: int) -> Completion | None:
         """Take the next token of a sequence; return its completion if it has ended."""
@@ -187,18 +278,6 @@ class Scheduler:
             prompt_tokens=len(sequence.job.tokens),
             completion_tokens=sequence.written,
         )
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return the length of the common prefix, by bisection over slices, which compare fast."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if first[low:middle] == second[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _first_stop(data: bytearray, stops: tuple[bytes, ...], before: int) -> int | None:

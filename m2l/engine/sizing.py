@@ -13,6 +13,9 @@ takes many tokens. More would be paid for in every slot."""
 _SLOTS, _SLOTS_PER_CORE, _MOST_SLOTS = 16, 4, 64
 """Slots to begin with, and for each core: 24 on two cores, where it was the best of those that were tried."""
 
+GROUP, FEWEST = 4, 8
+"""Rows of a call whose results are not to depend on it: whole groups, and so many at least (see `llama`)."""
+
 _SHARE = 0.5
 """The share of free memory that weights and KV may take together."""
 
@@ -36,16 +39,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     n_batch: int | None
     n_threads: int | None
     n_gpu_layers: int | None
+    keep_gb: float | None = None
+    batch_invariant: bool = False
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """How llama.cpp is set; `n_ctx` is the tokens of one slot."""
+    """How llama.cpp is set; `n_ctx` is the tokens of one slot, `keep` the bytes for conversations without one."""
 
     n_slots: int
     n_ctx: int
     n_batch: int
     n_threads: int
     n_gpu_layers: int
+    keep: int
+    batch_invariant: bool
 
 
 def choose(asked: Settings, model: Header, machine: Machine) -> Chosen:
@@ -61,23 +68,35 @@ def choose(asked: Settings, model: Header, machine: Machine) -> Chosen:
         fitting = int(on_gpu / a_layer)
         layers = -1 if fitting > model.n_layer else min(fitting, model.n_layer)
     room = on_gpu if layers < 0 and machine.gpu_memory else machine.memory * _SHARE
-    n_slots = asked.n_slots
+    a_slot = max(1, model.kv_bytes * n_ctx)
+    n_slots, fewest = asked.n_slots, FEWEST if asked.batch_invariant else 1
     if n_slots is None:
         wanted = _MOST_SLOTS if layers < 0 else min(_MOST_SLOTS, _SLOTS + _SLOTS_PER_CORE * machine.cores)
-        n_slots = min(wanted, int((room - model.size) / max(1, model.kv_bytes * n_ctx)))
-        if n_slots < 1:
+        n_slots = min(wanted, int((room - model.size) / a_slot))
+        n_slots -= n_slots % GROUP if asked.batch_invariant else 0
+        if n_slots < fewest:
+            slots = f"{fewest} slots" if fewest > 1 else "one slot"
             raise EngineError(
-                f"the model takes {_gb(model.size)}, one slot of {n_ctx} tokens {_gb(model.kv_bytes * n_ctx)}, and "
-                f"m2l would use {_gb(room)} of what is free. Lower engine.n_ctx, use a smaller model, or set "
-                f"engine.n_slots to try all the same."
+                f"the model takes {_gb(model.size)}, {slots} of {n_ctx} tokens {_gb(fewest * a_slot)}, and m2l would "
+                f"use {_gb(room)} of what is free. Lower engine.n_ctx, use a smaller model, "
+                f"{'say engine.batch_invariant=false, which needs one slot, ' if fewest > 1 else ''}"
+                f"or set engine.n_slots to try all the same."
             )
+    host = machine.memory * _SHARE - (0 if layers < 0 else model.size + max(n_slots, fewest) * a_slot)
     return Chosen(
         n_slots=n_slots,
         n_ctx=n_ctx,
         n_batch=asked.n_batch or (2048 if layers < 0 else 512),
         n_threads=asked.n_threads or machine.cores,
         n_gpu_layers=layers,
+        keep=int(max(0, host) / 2) if asked.keep_gb is None else int(asked.keep_gb * 1e9),
+        batch_invariant=asked.batch_invariant,
     )
+
+
+def filled(rows: int) -> int:
+    """Return how many rows a call of so many is filled up to where its results are not to depend on it."""
+    return max(FEWEST, -(-rows // GROUP) * GROUP)
 
 
 def _gb(size: float) -> str:

@@ -1,11 +1,16 @@
 """Continuous batching, over a decoder that really holds tokens and notices every wrong copy."""
 
-from collections.abc import Sequence
+import tracemalloc
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m2l.engine.aside import Aside, Saved
+from m2l.engine.prefixes import along_the_tree, common, packed
 from m2l.engine.scheduler import Job, Scheduler
 from m2l.records import Completion, FinishReason, LoopRule
 
@@ -16,11 +21,12 @@ ALPHABET = "abcdefgh éö水"
 class Held:
     """A decoder whose next token follows from all that its slot holds."""
 
-    def __init__(self, n_slots: int, n_ctx: int = 60) -> None:
-        self.n_slots, self.n_ctx = n_slots, n_ctx
+    def __init__(self, n_slots: int, n_ctx: int = 60, n_batch: int = 1000) -> None:
+        self.n_slots, self.n_ctx, self.n_batch = n_slots, n_ctx, n_batch
         self.slots: list[list[int]] = [[] for _ in range(n_slots)]
         self.rows: list[int] = []
-        self.evaluated = 0
+        self.evaluated = self.since_step = 0
+        self.between: list[int] = []
 
     def copy(self, source: int, target: int) -> None:
         """Copy a slot whole."""
@@ -32,18 +38,33 @@ class Held:
         assert length <= len(self.slots[slot])
         del self.slots[slot][length:]
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
-        """Extend a slot by a prompt."""
+    def save(self, slot: int) -> Saved:
+        """Give what a slot holds away."""
+        return Saved(len(self.slots[slot]), len(self.slots[slot]), list(self.slots[slot]))
+
+    def load(self, slot: int, saved: Saved) -> None:
+        """Take it back."""
+        self.slots[slot] = list(saved.data)
+
+    def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
+        """Extend a slot by part of a prompt."""
         assert len(self.slots[slot]) == start
         assert tokens
         self.slots[slot] += tokens
         self.evaluated += len(tokens)
+        self.since_step += len(tokens)
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
+        """Extend a slot by the rest of a prompt."""
+        self.extend(slot, tokens, start)
         return following(self.slots[slot])
 
     def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
         """Extend the first slots by a token each."""
         assert len(set(jobs)) == len(jobs) <= self.n_slots
         self.rows.append(len(tokens))
+        self.between.append(self.since_step)
+        self.since_step = 0
         result = []
         for slot, (token, position) in enumerate(zip(tokens, positions, strict=True)):
             assert len(self.slots[slot]) == position < self.n_ctx
@@ -94,15 +115,18 @@ prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=12), min_siz
 stops = st.lists(st.sampled_from([b"ab", b"c", "é".encode(), b"hg", b"zzz"]), max_size=2).map(tuple)
 
 
-@given(prompts, st.integers(1, 6), st.integers(1, 20), stops, st.randoms())
+@given(prompts, st.integers(1, 6), st.integers(1, 20), stops, st.sampled_from([1, 2, 5, 1000]), st.randoms())
 @settings(max_examples=200, deadline=None)
 def test_every_job_ends_once_as_if_it_were_alone(
-    tokens: list[list[int]], n_slots: int, max_tokens: int, stop: tuple[bytes, ...], rng: object
+    tokens: list[list[int]], n_slots: int, max_tokens: int, stop: tuple[bytes, ...], n_batch: int, rng: object
 ) -> None:
-    """Slots, order and neighbours change no answer; each job is answered once; never more rows than slots."""
+    """Slots, order, neighbours and the cuts of a prompt change no answer; each job is answered once.
+
+    There are never more rows than slots.
+    """
     jobs = [Job(index, prompt, max_tokens, stop) for index, prompt in enumerate(tokens)]
     rng.shuffle(jobs)  # type: ignore[attr-defined]
-    decoder = Held(n_slots)
+    decoder = Held(n_slots, n_batch=n_batch)
     found = list(Scheduler(decoder).run(jobs))
     assert len(found) == len(jobs)
     assert dict(found) == {job.index: alone(job, decoder.n_ctx) for job in jobs}
@@ -143,6 +167,128 @@ def test_a_conversation_that_goes_on_costs_its_new_turn() -> None:
     before = decoder.evaluated
     list(scheduler.run([Job(0, [1, 2, 3, 4, 5, 6, 2, 2], 1, ())]))
     assert decoder.evaluated - before == 2
+
+
+class Endless(Held):
+    """A decoder whose answers end by their budget alone."""
+
+    def is_end(self, token: int) -> bool:
+        """No token ends an answer."""
+        return False
+
+
+def test_a_long_prompt_does_not_hold_up_those_that_write() -> None:
+    """It is evaluated in parts of a step's share, between which the others go on."""
+    decoder = Endless(3, n_ctx=100, n_batch=5)
+    jobs = [Job(0, [2, 2], 60, ()), Job(1, [3, 3], 60, ()), Job(2, [1, 4] * 20, 5, ()), Job(3, [5] * 30, 5, ())]
+    order = [index for index, _ in Scheduler(decoder).run(jobs)]
+    assert order == [2, 3, 0, 1]
+    assert sum(decoder.between) == decoder.evaluated == 2 + 2 + 40 + 30
+    assert max(decoder.between) <= 5
+
+
+@given(prompts, st.randoms())
+def test_neighbours_share_the_most(tokens: list[list[int]], rng: Any) -> None:
+    """Along the tree no prompt shares more with any before it than with the one just before; none is left out."""
+    lengths = [rng.randrange(1, 9) for _ in tokens]
+    order = along_the_tree(tokens, lengths)
+    assert sorted(order) == list(range(len(tokens)))
+    keys = [packed(tokens[place]) for place in order]
+    for place in range(1, len(keys)):
+        shares = [common(keys[place], before) for before in keys[:place]]
+        assert shares[-1] == max(shares)
+    if order:
+        branch = [length for prompt, length in zip(tokens, lengths, strict=True) if prompt[0] == tokens[order[0]][0]]
+        assert max(branch) == max(lengths) or len({prompt[0] for prompt in tokens}) == 1
+
+
+def conversations(number: int) -> Iterator[list[list[int]]]:
+    """Yield the prompts of three rounds: each is what was said before, the answer, and two tokens more."""
+    every = [list(talk_of([1, 1, 1, 1, index, index])) for index in range(2, 300)]
+    lasting = [talk for talk in every if all(END not in written(prompt) for prompt in talk)]
+    yield from map(list, zip(*lasting[:number], strict=True))
+
+
+def talk_of(prompt: list[int]) -> Iterator[list[int]]:
+    """Yield the prompts of one conversation."""
+    for turn in range(3):
+        yield prompt
+        prompt = prompt + written(prompt) + [turn + 1, 2]
+
+
+def written(prompt: list[int], count: int = 4) -> list[int]:
+    """Return what the decoder writes after a prompt."""
+    held = list(prompt)
+    for _ in range(count):
+        held.append(following(held))
+    return held[len(prompt) :]
+
+
+def test_conversations_that_go_on_are_put_aside() -> None:
+    """Ten conversations over two slots: each turn costs its new tokens and the last one written, and no more."""
+    costs = []
+    for keep in (10_000, 0):
+        decoder = Held(2, n_ctx=200)
+        scheduler = Scheduler(decoder, keep)
+        for prompts in conversations(10):
+            before = decoder.evaluated
+            jobs = [Job(index, prompt, 4, ()) for index, prompt in enumerate(prompts)]
+            assert dict(scheduler.run(jobs, going_on=True)) == {job.index: alone(job, 200) for job in jobs}
+            costs.append(decoder.evaluated - before)
+    assert costs[:3] == [4 + 10 * 2, 10 * 3, 10 * 3]
+    assert costs[4] > 60
+
+
+def test_where_not_all_fit_what_is_needed_last_goes() -> None:
+    """With room for four of six, four are taken up in every round; by age it would be none."""
+    decoder, hits = Held(1, n_ctx=200), []
+    scheduler = Scheduler(decoder, keep=0)
+    for prompts in conversations(6):
+        scheduler._aside.room = 4 * (len(prompts[0]) + 4)  # grows with them
+        before = decoder.evaluated
+        list(scheduler.run([Job(index, prompt, 4, ()) for index, prompt in enumerate(prompts)], going_on=True))
+        alone_ = sum(len(prompt) for prompt in prompts)
+        hits.append((decoder.evaluated - before, alone_))
+    for evaluated, alone_ in hits[1:]:
+        assert evaluated <= 4 * 3 + 2 * (alone_ // 6)
+
+
+@given(st.lists(st.tuples(prompts, st.booleans()), max_size=4), st.integers(1, 60))
+def test_what_is_put_aside_keeps_to_its_room_and_is_found(runs: list[tuple[list[list[int]], bool]], room: int) -> None:
+    """It is never more than there is room for; what is found shares as much as anything that is there."""
+    aside = Aside(room)
+    for prompts, going_on in runs:
+        aside.begin(going_on=going_on)
+        for prompt in prompts:
+            key = packed(prompt)
+            there = [common(key, other) for other in aside._kept]
+            found = aside.take(key, more_than=0)
+            assert (common(found.tokens, key) if found else 0) == max(there, default=0)
+            if aside.wants(key):
+                aside.put(key, Saved(len(prompt), len(prompt), prompt))
+            assert aside.used == sum(kept.content.size for kept in aside._kept.values()) <= room
+            assert aside._order == sorted(aside._kept)
+
+
+def test_fifty_thousand_requests_hold_memory_flat() -> None:
+    """What a run holds grows neither with what it has written nor with what it has put aside."""
+    decoder = Held(24)
+    jobs = [Job(n, array("i", [1, 2, 3, 4, n % 97, n % 89, n % 83, n]), 3, ()) for n in range(50_000)]
+    run = Scheduler(decoder, keep=2_000).run(jobs, going_on=True)
+    del jobs
+    held = []
+    tracemalloc.start()
+    try:
+        for count, (_, completion) in enumerate(run, start=1):
+            assert completion.completion_tokens
+            if count % 5_000 == 0:
+                decoder.rows.clear()
+                decoder.between.clear()
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 10
+    assert max(held[1:]) <= held[0] + 100_000
 
 
 def test_short_jobs_pass_an_early_long_one() -> None:

@@ -65,6 +65,25 @@ def test_what_is_chosen_fits(memory: int, size: int, n_layer: int, cores: int, g
     assert 0 <= chosen.n_gpu_layers <= n_layer or (chosen.n_gpu_layers == -1 and gpu)
 
 
+def test_rows_that_are_filled_up_need_streams() -> None:
+    """Batch-invariant, slots are whole groups, and where eight do not fit that is said, with the way out."""
+    asked = msgspec.structs.replace(OPEN, batch_invariant=True)
+    assert choose(asked, EIGHT_B, Machine(cores=16, memory=31 * GB)).n_slots == 16
+    assert choose(OPEN, EIGHT_B, Machine(cores=16, memory=31 * GB)).n_slots == 19
+    with pytest.raises(EngineError, match=r"8 slots of 4096 tokens 4\.3 GB.* say engine\.batch_invariant=false"):
+        choose(asked, EIGHT_B, Machine(cores=2, memory=16 * GB))
+
+
+def test_what_is_left_of_memory_is_for_conversations() -> None:
+    """Half of what weights and slots leave of the share; or what is asked for."""
+    small = choose(OPEN, model(GB, 18, 1), Machine(cores=2, memory=16 * GB))
+    assert small.keep == (8 * GB - GB - 24 * 4096 * 4 * 18 * 128) // 2
+    assert (
+        choose(msgspec.structs.replace(OPEN, keep_gb=0.5), model(GB, 18, 1), Machine(cores=2, memory=16 * GB)).keep
+        == GB // 2
+    )
+
+
 def test_layers_go_to_a_gpu_as_far_as_they_fit() -> None:
     """All of them on a large one, some on a small one, none where there is none."""
     machines = [Machine(cores=8, memory=64 * GB, gpu_memory=size * GB) for size in (80, 4, 0)]
