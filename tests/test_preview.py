@@ -179,7 +179,7 @@ def until_it_waits(said: "queue.Queue[str]") -> list[str]:
     """Return the lines up to the one that says that it waits for the next save."""
     found: list[str] = []
     while not (found and "Watching conf/" in found[-1]):
-        found.append(said.get(timeout=60))
+        found.append(said.get(timeout=120))
     return found
 
 
@@ -200,4 +200,4 @@ def test_a_save_shows_the_new_prompt_and_a_mistake_is_one_line(
     edit(DEEPENING, "family: [depth", "family: depth")
     assert sum("Write it in verse." in line for line in until_it_waits(said)) == 1
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    assert process.wait(timeout=30) == 130

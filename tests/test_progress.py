@@ -54,7 +54,7 @@ def test_a_terminal_shows_the_round_its_pace_and_what_is_left(slow: Path) -> Non
     plain = COLOUR.sub("", shown)
     for round_ in ("evolve", "respond", "user turn 2", "assistant turn 2"):
         assert f"eng_Latn {round_}" in plain
-    assert re.search(r"\d+/24 +\d+ tokens/s +0:00:\d\d +left +0:00:\d\d", plain)
+    assert re.search(r"\d+/24 +\d+ tokens/s +0:\d\d:\d\d +left +0:\d\d:\d\d", plain)
 
 
 def test_no_color_takes_the_colours_out(slow: Path) -> None:
@@ -74,5 +74,5 @@ def test_a_sweep_shows_where_in_all_of_it_a_language_stands(slow: Path) -> None:
     """Above the bar of the round stands that of the variant: the languages done, of how many."""
     shown = COLOUR.sub("", on_a_terminal(slow, "sweep", "-m", "language=[eng_Latn,hin_Deva]", "task=[general]"))
     assert re.search(r"variant 0 .* 0/2 ", shown)
-    assert re.search(r"variant 0 .* 1/2 +about \d+ s left", shown)
+    assert re.search(r"variant 0 .* 1/2 +about \d+ (?:s|min) left", shown)
     assert "hin_Deva evolve" in shown
