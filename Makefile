@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := all
-.PHONY: all setup model build test bench-build bench-assemble bench-diversity bench-filters bench-preview docs check format lock clean help toolchain
+.PHONY: all setup model build test bench bench-build bench-assemble bench-diversity bench-filters bench-preview docs check format lock clean help toolchain
 
 all: setup model ## install, put the default model in place, build the starter dataset
 	@dvc repro
@@ -64,6 +64,9 @@ check: $(VENV)/.installed-dev ## formatting, lint, types, layers
 	@ruff check m2l tests bench
 	@mypy
 	@lint-imports
+
+bench: $(VENV)/.installed-dev model ## decoding against a loop, llama-server, distilabel and llama.cpp's own bench (an hour; alone)
+	@python -m bench.engine $(BENCH)
 
 bench-build: $(VENV)/.installed-dev ## measure what doing nothing, foretelling and one edit cost, at 10, 73 and 200 languages
 	@python -m bench.build

@@ -12,6 +12,7 @@ less than 64 tokens, a row's result depends on its own sequence alone. This is w
 """
 
 import ctypes
+import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -127,7 +128,9 @@ class Llama(Engine):
         )
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        decoder = self._decoder = self._decoder or _LlamaDecoder(self)
+        self.load()
+        decoder = self._decoder
+        assert decoder is not None
         scheduler = self._scheduler = self._scheduler or Scheduler(decoder, self.chosen.keep)
         jobs = []
         for index, request in enumerate(requests):
@@ -148,6 +151,10 @@ class Llama(Engine):
         decoder = self._decoder = self._decoder or _LlamaDecoder(self)
         return decoder.text_of(request)
 
+    def load(self) -> None:
+        """Load the model now, and not with the first request."""
+        self._decoder = self._decoder or _LlamaDecoder(self)
+
     def close(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
@@ -157,6 +164,11 @@ class Llama(Engine):
     def counts(self) -> Counts:
         """What has been evaluated so far, in tokens."""
         return self._scheduler.counts if self._scheduler else Counts()
+
+    @property
+    def decoding_seconds(self) -> float:
+        """How long llama.cpp itself has decoded; the rest is choosing tokens and this package."""
+        return self._decoder.seconds if self._decoder else 0.0
 
 
 def inspect(path: Path, texts: Mapping[str, str], ids: Sequence[str] = ()) -> Facts:
@@ -206,6 +218,7 @@ class _LlamaDecoder:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = _Batch(params.n_batch)
         self._lengths = [0] * streams
+        self.seconds = 0.0
         self._samplers: dict[int, Sampler] = {}
         self._requests: Sequence[Request] = ()
         self._prompts: dict[int, Sequence[int]] = {}
@@ -257,7 +270,8 @@ class _LlamaDecoder:
 
     def load(self, slot: int, saved: Saved) -> None:
         """See `Decoder`."""
-        if not llama_cpp.llama_state_seq_set_data(self._context, saved.data, saved.size, slot):
+        self.trim(slot, 0)  # what was saved of an empty slot would leave it as it is
+        if saved.length and not llama_cpp.llama_state_seq_set_data(self._context, saved.data, saved.size, slot):
             raise EngineError("llama.cpp: a sequence that was put aside cannot be taken back. Set engine.keep_gb to 0.")
         self._lengths[slot] = saved.length
 
@@ -275,7 +289,7 @@ class _LlamaDecoder:
         """See `Decoder`."""
         running, rows = len(tokens), self._filled(len(tokens))
         self._batch.fill([*tokens, *[0] * (rows - running)], [*positions, *self._lengths[running:rows]], range(rows))
-        self._batch.sampled[:rows] = 1
+        self._batch.sampled[:running] = 1
         self._decode()
         for slot in range(running):
             self._lengths[slot] += 1
@@ -335,7 +349,9 @@ class _LlamaDecoder:
         llama_cpp.llama_model_free(self._model)
 
     def _decode(self) -> None:
+        start = time.perf_counter()
         code = llama_cpp.llama_decode(self._context, self._batch.struct)
+        self.seconds += time.perf_counter() - start
         if code:
             raise EngineError(
                 f"llama.cpp: decoding failed with code {code} ({_reason()}). Lower engine.n_slots or n_ctx."

@@ -92,9 +92,18 @@ class LlamaServer(OpenAI):
         )
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        self.start()
+        yield from super().generate(requests)
+
+    def start(self) -> None:
+        """Start the server now, unless it runs, and not with the first request."""
         if self._server is None or self._server.poll() is not None:
             self._start()
-        yield from super().generate(requests)
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the server, None if it does not run."""
+        return self._server.pid if self._server else None
 
     def close(self) -> None:
         super().close()
