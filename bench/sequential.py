@@ -34,7 +34,7 @@ def distilabel(model: str, rounds: Rounds) -> dict[str, Any]:
     from distilabel.models.llms import LlamaCppLLM
 
     llm = LlamaCppLLM(model_path=model, n_ctx=N_CTX, chat_format="chatml", extra_kwargs={
-        "n_threads": len(os.sched_getaffinity(0)), "flash_attn": True, "verbose": False})  # fmt: skip
+        "n_threads": len(os.sched_getaffinity(0)), "flash_attn": True})  # fmt: skip
     llm.load()
 
     def complete(call: dict[str, Any]) -> int:

@@ -218,6 +218,8 @@ class _LlamaDecoder:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = _Batch(params.n_batch)
         self._lengths = [0] * streams
+        # What is further back than the window of the last token is not saved of the layers that have one.
+        self.n_saved = llama_cpp.llama_model_n_swa(self._model) or chosen.n_ctx
         self.seconds = 0.0
         self._samplers: dict[int, Sampler] = {}
         self._requests: Sequence[Request] = ()
@@ -254,7 +256,11 @@ class _LlamaDecoder:
 
     def copy(self, source: int, target: int) -> None:
         """See `Decoder`. llama.cpp's own copy between streams takes the whole of one, however little is in it."""
-        self.load(target, self.save(source))
+        if self._lengths[source] <= self.n_saved:
+            self.load(target, self.save(source))
+            return
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self._lengths[target] = self._lengths[source]
 
     def trim(self, slot: int, length: int) -> None:
         """See `Decoder`."""
@@ -276,46 +282,35 @@ class _LlamaDecoder:
         self._lengths[slot] = saved.length
 
     def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
-        """See `Decoder`."""
-        self._evaluate(slot, tokens, start, sampled=False)
-
-    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
-        """See `Decoder`."""
-        row = self._evaluate(slot, tokens, start, sampled=True)
-        self._samplers[job] = Sampler(self._requests[job], self._prompts[job], self._vocab)
-        return self._samplers[job].sample(self._context, row)
-
-    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
-        """See `Decoder`."""
-        running, rows = len(tokens), self._filled(len(tokens))
-        self._batch.fill([*tokens, *[0] * (rows - running)], [*positions, *self._lengths[running:rows]], range(rows))
-        self._batch.sampled[:running] = 1
-        self._decode()
-        for slot in range(running):
-            self._lengths[slot] += 1
-        for slot in range(running, rows):
-            self.trim(slot, self._lengths[slot])
-        context, chosen_by = self._context, self._samplers
-        return [chosen_by[job].sample(context, row) for row, job in enumerate(jobs)]
-
-    def _evaluate(self, slot: int, tokens: Sequence[int], start: int, *, sampled: bool) -> int:
-        """Evaluate tokens of one sequence; return the row of the last one's logits, which are there if `sampled`.
-
-        What fills the last call up comes after the tokens, so that they do not see it, and is forgotten.
-        """
-        most, last = _MOST if self._invariant else self.n_batch, 0
+        """See `Decoder`. What fills a call up comes after its tokens, so that they do not see it, and is forgotten."""
+        most = _MOST if self._invariant else self.n_batch
         for begin in range(0, len(tokens), most):
             part = tokens[begin : begin + most]
-            rows = self._filled(len(part))
-            first, last = start + begin, len(part) - 1
+            rows, first = self._filled(len(part)), start + begin
             self._batch.fill([*part, *[0] * (rows - len(part))], range(first, first + rows), [slot] * rows)
-            if sampled and begin + most >= len(tokens):
-                self._batch.sampled[last] = 1
             self._decode()
             if rows > len(part):
                 llama_cpp.llama_memory_seq_rm(self._memory, slot, first + len(part), -1)
         self._lengths[slot] = start + len(tokens)
-        return last
+
+    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
+        """See `Decoder`."""
+        asked, rows = len(tokens), self._filled(len(tokens))
+        self._batch.fill([*tokens, *[0] * (rows - asked)], [*positions, *self._lengths[asked:rows]], range(rows))
+        self._batch.sampled[:rows] = 1  # those that fill it up too: the last layer is computed for these rows alone
+        self._decode()
+        for slot in range(rows):
+            if slot < asked and jobs[slot] is not None:
+                self._lengths[slot] += 1
+            else:
+                self.trim(slot, self._lengths[slot])
+        context = self._context
+        return [-1 if job is None else self._sampler(job).sample(context, row) for row, job in enumerate(jobs)]
+
+    def _sampler(self, job: int) -> Sampler:
+        if job not in self._samplers:
+            self._samplers[job] = Sampler(self._requests[job], self._prompts[job], self._vocab)
+        return self._samplers[job]
 
     def _filled(self, rows: int) -> int:
         return filled(rows) if self._invariant else rows

@@ -4,7 +4,9 @@ Requests are admitted along the prefix tree of their tokens, so that neighbours 
 longest prefixes; the one admitted last is always still in some slot, and what a prompt
 shares with it, with any other slot, or with a sequence put aside, is copied instead of
 evaluated. A slot is refilled as soon as its sequence ends, and a prompt that is longer
-than a step may be is evaluated in parts, between which the others go on. The running
+than a step may be is evaluated in parts, between which the others go on. Its last token
+is evaluated in a step, together with those that the others have written: what follows a
+single token costs all of the output layer, which a step shares. The running
 sequences always stand in the first slots, without a gap, because llama.cpp decodes only
 consecutive sequences as one batch.
 """
@@ -16,7 +18,7 @@ from typing import Protocol
 
 from m2l.engine.aside import Aside, Saved
 from m2l.engine.loops import LoopWatch
-from m2l.engine.prefixes import along_the_tree, common, packed
+from m2l.engine.prefixes import WIDTH, along_the_tree, common, packed
 from m2l.records import Completion, FinishReason, LoopRule
 
 
@@ -50,11 +52,15 @@ class Decoder(Protocol):
     def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
         """Evaluate tokens from position `start` on."""
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int, job: int) -> int:
-        """Evaluate tokens from position `start` on and return the first token of the answer of `job`."""
+    @property
+    def n_saved(self) -> int:
+        """How many tokens of a sequence, its first ones, can be saved."""
 
-    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int]) -> list[int]:
-        """Evaluate one token in each of the first slots and return the next token of each."""
+    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
+        """Evaluate one token in each of the first slots and return the next token of each.
+
+        A slot without a job is between others that have one; its content stays as it was.
+        """
 
     def is_end(self, token: int) -> bool:
         """Say whether a token ends an answer."""
@@ -76,9 +82,11 @@ class Job:
 
 @dataclass(slots=True)
 class _Running:
+    """A job that writes, and the token that is evaluated next."""
+
     job: Job
+    last: int
     written: int = 0
-    last: int = -1
     data: bytearray = field(default_factory=bytearray)
     watch: LoopWatch | None = None
 
@@ -139,7 +147,7 @@ class Scheduler:
         self._filling = None
         self._slots = [None] * self.decoder.n_slots
         while waiting or self._filling or any(self._slots):
-            yield from self._fill(waiting)
+            self._fill(waiting)
             self._close_gaps()
             yield from self._step()
 
@@ -154,11 +162,11 @@ class Scheduler:
             )
         return None
 
-    def _fill(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
+    def _fill(self, waiting: deque[Job]) -> None:
         """Admit jobs into free slots until a step's share of prompt tokens is evaluated.
 
         A prompt that is longer than what is left of it goes on being evaluated before the
-        next steps, in the first slot behind those that write.
+        next steps.
         """
         left = self.decoder.n_batch
         while left > 0:
@@ -167,23 +175,22 @@ class Scheduler:
                 if slot is None or not waiting:
                     return
                 job = waiting.popleft()
-                done = self._begin(job, slot)
-                if len(job.tokens) - done > left and any(self._slots[slot:]):
-                    slot = self._behind(slot)
-                self._filling = _Filling(job, slot, done)
+                self._filling = _Filling(job, slot, self._begin(job, slot))
             part = self._filling
-            end = min(part.done + left, len(part.job.tokens))
-            left -= end - part.done
+            last = len(part.job.tokens) - 1
+            end = min(part.done + left, last)
             tokens = part.job.tokens[part.done : end]
-            self.counts.evaluated += len(tokens)
-            self._held[part.slot] += packed(tokens)
-            if end < len(part.job.tokens):
+            if tokens:
                 self.decoder.extend(part.slot, tokens, part.done)
-                part.done = end
-            else:
+                self._held[part.slot] += packed(tokens)
+            self.counts.evaluated += len(tokens)
+            left -= len(tokens)
+            part.done = end
+            if end == last:
+                watch = LoopWatch(part.job.loop) if part.job.loop else None
+                self._slots[part.slot] = _Running(part.job, last=part.job.tokens[last], watch=watch)
+                self.counts.evaluated += 1
                 self._filling = None
-                first = self.decoder.prefill(part.slot, tokens, part.done, part.job.index)
-                yield from self._start(part, first)
 
     def _begin(self, job: Job, slot: int) -> int:
         """Give a slot the longest prefix of a prompt that any slot holds or that was put aside; return its length."""
@@ -201,26 +208,6 @@ class Scheduler:
         self.counts.prompt += len(job.tokens)
         return shared
 
-    def _behind(self, slot: int) -> int:
-        """Move what a slot holds behind the running sequences, and the last of these into its place."""
-        last = max(index for index, running in enumerate(self._slots) if running is not None)
-        aside = self.decoder.save(slot)
-        self.decoder.copy(last, slot)
-        self.decoder.load(last, aside)
-        self._held[slot], self._held[last] = self._held[last], self._held[slot]
-        self._slots[slot], self._slots[last] = self._slots[last], None
-        return last
-
-    def _start(self, part: _Filling, first: int) -> Iterator[tuple[int, Completion]]:
-        """Let a job whose prompt is evaluated write; it may have ended with its first token."""
-        sequence = _Running(part.job, watch=LoopWatch(part.job.loop) if part.job.loop else None)
-        done = self._accept(sequence, first)
-        if done is None:
-            self._slots[part.slot] = sequence
-        else:
-            self._put_aside(part.slot)
-            yield part.job.index, done
-
     def _close_gaps(self) -> None:
         """Move the last running sequences into free slots before them."""
         busy = self._filling.slot if self._filling else None
@@ -234,14 +221,19 @@ class Scheduler:
 
     def _step(self) -> Iterator[tuple[int, Completion]]:
         """Decode one token of every running sequence."""
-        running = [sequence for sequence in self._slots if sequence is not None]
-        if not running:
+        there = [slot for slot, sequence in enumerate(self._slots) if sequence is not None]
+        if not there:
             return
-        tokens = [sequence.last for sequence in running]
-        positions = [len(held) // 4 for held in self._held[: len(running)]]
-        following = self.decoder.step(tokens, positions, [sequence.job.index for sequence in running])
+        rows = self._slots[: there[-1] + 1]
+        following = self.decoder.step(
+            [sequence.last if sequence else 0 for sequence in rows],
+            [len(held) // WIDTH for held in self._held[: len(rows)]],
+            [sequence.job.index if sequence else None for sequence in rows],
+        )
         self.counts.steps += 1
-        for slot, (sequence, token) in enumerate(zip(running, following, strict=True)):
+        for slot, (sequence, token) in enumerate(zip(rows, following, strict=True)):
+            if sequence is None:
+                continue
             self._held[slot] += packed((sequence.last,))
             done = self._accept(sequence, token)
             if done is not None:
@@ -250,8 +242,13 @@ class Scheduler:
                 yield sequence.job.index, done
 
     def _put_aside(self, slot: int) -> None:
-        if self._aside.wants(self._held[slot]):
-            self._aside.put(bytes(self._held[slot]), self.decoder.save(slot))
+        """Save what can be of a sequence that has ended, if it is one that goes on."""
+        held, most = self._held[slot], self.decoder.n_saved
+        if self._aside.wants(held[: most * WIDTH]):
+            if len(held) > most * WIDTH:
+                self.decoder.trim(slot, most)
+                del held[most * WIDTH :]
+            self._aside.put(bytes(held), self.decoder.save(slot))
 
     def _accept(self, sequence: _Running, token: int) -> Completion | None:
         """Take the next token of a sequence; return its completion if it has ended."""

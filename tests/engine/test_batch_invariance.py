@@ -65,3 +65,28 @@ def test_a_text_depends_on_its_request_alone(path: Path, chat: bool) -> None:
     half = answers(path, requests, slots=16, threads=2, stop_after=40)
     rest = [request for request in requests if request.key not in half]
     assert half | answers(path, rest[::-1], slots=12, threads=2) == first
+
+
+def test_a_turn_is_the_same_whether_its_conversation_was_kept_or_not() -> None:
+    """Across the sliding window of 512 tokens, too: what was copied, put aside or evaluated anew says the same."""
+    talks = [f"{TOLD * count}Tell me about {NAMES[count % 10]}." for count in (3, 12, 18, 20, 20, 21)]
+    engines = [
+        Llama(ModelFile(name="m", path=GEMMA), n_ctx=1024, n_slots=slots, n_batch=256, keep_gb=keep)
+        for slots, keep in ((3, 0.3), (16, 0.0))
+    ]
+    try:
+        for turn in range(2):
+            requests = [ask(talk, 24, WARM) for talk in talks]
+            found = []
+            for engine in engines:
+                engine.going_on = turn == 0
+                found.append({index: completion.text for index, completion in engine.generate(requests)})
+            fresh = Llama(ModelFile(name="m", path=GEMMA), n_ctx=1024, n_slots=8, n_batch=1024, keep_gb=0.0)
+            engines.append(fresh)
+            found.append({index: completion.text for index, completion in fresh.generate(requests)})
+            assert found[0] == found[1] == found[2]
+            talks = [f"{talk}{found[0][index]} And then?" for index, talk in enumerate(talks)]
+        assert engines[0].counts.evaluated < 0.75 * engines[0].counts.prompt
+    finally:
+        for engine in engines:
+            engine.close()
