@@ -75,9 +75,9 @@ def main() -> None:
 def _compare(workload: str, told: Calls, asked: argparse.Namespace) -> None:
     """Run all contenders on a workload in turns and print a row for each."""
     server = _best_server(workload)
-    contenders = ["m2l", "m2l, not batch-invariant", "sequential", *([server] if server else [])]
-    if asked.distilabel and workload == "evolve":
-        contenders.append("distilabel")
+    contenders = ["m2l", "sequential", *([server] if server else [])]
+    if workload == "evolve":
+        contenders += ["m2l, not batch-invariant", *(["distilabel"] if asked.distilabel else [])]
     found: dict[str, list[Found]] = defaultdict(list)
     for run in range(asked.runs):
         for contender in contenders:

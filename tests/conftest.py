@@ -1,5 +1,6 @@
 """A project to build in: a copy of the declarations, without a model."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+
+# Tests share the cores: llama.cpp's threads that spin while they wait for each other made it three times slower there.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("m2l", "conf", "params.yaml", "dvc.yaml", ".dvcignore", "data/reference", "data/seeds")
