@@ -233,6 +233,8 @@ class _LlamaDecoder:
     def begin(self, requests: Sequence[Request], prompts: dict[int, Sequence[int]]) -> None:
         """Take the requests that come next, and the tokens of their prompts, by index; raises EngineError."""
         samplers.check(requests, self._vocab)
+        for job in list(self._samplers):  # of requests that were given up
+            self.forget(job)
         self._requests, self._prompts = requests, prompts
 
     def tokens_of(self, request: Request) -> list[int]:

@@ -146,6 +146,8 @@ class Scheduler:
         self._aside.begin(going_on=going_on)
         self._filling = None
         self._slots = [None] * self.decoder.n_slots
+        for slot, held in enumerate(self._held):  # a run that was given up may have gone a step further
+            self.decoder.trim(slot, len(held) // WIDTH)
         while waiting or self._filling or any(self._slots):
             self._fill(waiting)
             self._close_gaps()

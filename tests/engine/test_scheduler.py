@@ -299,6 +299,19 @@ def test_fifty_thousand_requests_hold_memory_flat() -> None:
     assert max(held) <= held[0] + 100_000
 
 
+def test_a_run_that_is_given_up_leaves_nothing_wrong_behind() -> None:
+    """After one answer of many the run is left; the next one on the same slots is right."""
+    decoder = Held(4)
+    scheduler = Scheduler(decoder)
+    jobs = [Job(index, [1, 2, index + 1], 9 - index, ()) for index in range(6)]
+    for given_up in range(1, 6):
+        run = scheduler.run(jobs)
+        for _ in range(given_up):
+            next(run)
+        run.close()  # type: ignore[attr-defined]
+        assert dict(scheduler.run(jobs)) == {job.index: alone(job, decoder.n_ctx) for job in jobs}
+
+
 def test_short_jobs_pass_an_early_long_one() -> None:
     """A long job in one slot does not hold up short ones that come after it."""
     decoder = Held(2)
