@@ -90,6 +90,8 @@ class Llama(Engine):
         super().__init__(model)
         if any(number is not None and number < 1 for number in (n_slots, n_ctx, n_batch, n_threads)):
             raise ValueError("n_slots, n_ctx, n_batch and n_threads are at least 1")
+        if keep_gb is not None and keep_gb < 0:
+            raise ValueError("keep_gb is 0 or more")
         self._asked = Settings(
             n_slots=n_slots, n_ctx=n_ctx, n_batch=n_batch, n_threads=n_threads, n_gpu_layers=n_gpu_layers,
             keep_gb=keep_gb, batch_invariant=batch_invariant,
