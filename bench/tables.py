@@ -21,7 +21,7 @@ def contexts(languages: str | None = None) -> dict[str, tuple[Slice, Context]]:
 
 def shipped_filters(piece: Slice) -> dict[str, Filter]:
     """Return the filters of a slice, with their shipped thresholds."""
-    return {name: config.instantiate(target, Filter, where=name) for name, target in piece.filter.items()}
+    return rows.filters(piece)
 
 
 def table(judged: list[Row]) -> pl.DataFrame:

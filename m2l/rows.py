@@ -18,10 +18,7 @@ from m2l.spec import Slice
 def judge(root: Path, piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFrame], dict[str, object]]:
     """Return the kept rows by kind with `rejected` and `quarantined`, and the counts of all of them."""
     known = msgspec.structs.replace(context(root, piece), scores=_scores(piece, drafts))
-    filters = {
-        name: config.instantiate(target, Filter, where=f"conf/filter/{name}.yaml")
-        for name, target in piece.filter.items()
-    }
+    chosen = filters(piece)
     raw: dict[str, list[dict[str, Any]]] = {
         "seed": [_seed_row(piece, index) for index in range(len(piece.seeds))],
         "evolved": [_row(piece, draft) for draft in drafts.evolved],
@@ -31,7 +28,7 @@ def judge(root: Path, piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFr
     rejected = []
     counts: dict[str, object] = {}
     for kind, rows in raw.items():
-        kept, failed = _judge_kind(rows, filters, known)
+        kept, failed = _judge_kind(rows, chosen, known)
         result[kind] = kept
         rejected.append(failed)
         counts[kind] = {
@@ -48,6 +45,15 @@ def judge(root: Path, piece: Slice, drafts: Drafts) -> tuple[dict[str, pl.DataFr
         counts["judged"] = _judged_counts(result["judged"])
     counts["quarantined"] = dict(sorted(Counter(row.reason for row in piece.quarantined).items()))
     return result, counts
+
+
+def filters(piece: Slice) -> dict[str, Filter]:
+    """Return the filters of a slice in the order in which they were declared: the file of a slice sorts its keys."""
+    return {
+        name: config.instantiate(piece.filter[name], Filter, where=f"conf/filter/{name}.yaml")
+        for name in piece.filter_order
+        if name in piece.filter
+    }
 
 
 def context(root: Path, piece: Slice) -> Context:

@@ -328,6 +328,7 @@ class Maker:
             examples=examples,
             quarantined=tuple(found.quarantined.get(name, ())),
             filter=self.filter,
+            filter_order=tuple(self.filter),
             judge=self._judge(name),
         )
 

@@ -495,6 +495,7 @@ class Slice(Spec, frozen=True, omit_defaults=True):
     examples: tuple[Seed, ...]
     quarantined: tuple[Quarantined, ...]
     filter: dict[str, Target]
+    filter_order: tuple[str, ...]
     judge: JudgeForm | None = None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from m2l import build, config, slices
+from m2l import build, config, rows, slices
 from m2l.errors import BuildError, StoreError
 from m2l.records import Completion, FinishReason, Request
 from m2l.store import Store
@@ -239,3 +239,20 @@ def test_params_yaml_gives_way_to_the_command_line(project: Path) -> None:
     ]
     assert config.effective_overrides(params, ["recipe=other"]) == ["recipe=starter", "recipe=other"]
     assert config.effective_overrides(params, ["language=[fra_Latn]"]) == ["recipe=starter", "language=[fra_Latn]"]
+
+
+def test_filters_are_tried_in_the_declared_order(project: Path) -> None:
+    """A sweep, which composes, and `dvc repro`, which reads the file of a slice, give a row the same first reason."""
+    declared = "refusals", "length", "blank"
+    composed = compose(
+        project, f"filter=[{','.join(declared)}]", "filter.blank.min_share=2", "filter.length.max_words=1"
+    )
+    slices.write(composed, project / slices.FOLDER)
+    found = []
+    for read in (composed.slices["eng_Latn"], slices.read(project / slices.FOLDER, "eng_Latn")):
+        assert tuple(rows.filters(read)) == declared
+        build.build(project, read, engine=Counting())
+        rejected = pl.read_parquet(project / "data" / "tables" / "eng_Latn" / "rejected.parquet")
+        found.append(rejected["reason"].to_list())
+    assert set(found[0]) == {"too_long"}
+    assert found[0] == found[1]
