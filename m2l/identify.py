@@ -14,8 +14,9 @@ MIN_LETTERS = 24
 @lru_cache(maxsize=16384)
 def shares(text: str) -> tuple[tuple[str, int], ...]:
     """Return the languages that pycld2 finds in a text, each with its per cent of the bytes, largest first."""
+    seen = clean(text)
     try:
-        _, _, found = pycld2.detect(clean(text), bestEffort=True)
+        _, _, found = pycld2.detect(seen, isPlainText="<" not in seen and "&" not in seen, bestEffort=True)
     except pycld2.error:
         return ()
     return tuple((code, percent) for _, code, percent, _ in found)
@@ -29,6 +30,11 @@ def second_opinion(text: str) -> str:
     return str(py3langid.classify(clean(text))[0])
 
 
+def has_letters(text: str, least: int) -> bool:
+    """Say whether a text has so many letters; mostly its beginning tells."""
+    return sum(map(str.isalpha, text[: 2 * least])) >= least or sum(map(str.isalpha, text)) >= least
+
+
 def in_script(text: str, language: LanguageFacts, min_share: float) -> bool:
     """Say whether at least `min_share` of a text's letters are of the language's script; one without letters is."""
     return not any(map(str.isalpha, text)) or script_share(text, language.script) >= min_share
@@ -40,7 +46,7 @@ def in_language(text: str, language: LanguageFacts, min_letters: int = MIN_LETTE
     A text of fewer than `min_letters` letters, and a language that no detector knows,
     are given the benefit of the doubt.
     """
-    if language.verify.method != "detectors" or sum(map(str.isalpha, text)) < min_letters:
+    if language.verify.method != "detectors" or not has_letters(text, min_letters):
         return True
     first = shares(text)
     return bool(first and first[0][0] in language.verify.codes) or second_opinion(text) in language.verify.codes

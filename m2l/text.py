@@ -4,6 +4,8 @@ import unicodedata
 from functools import lru_cache
 
 import icu4py.breakers as breakers
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import regex
 
@@ -31,12 +33,20 @@ _WORD = rf"(?:(?:{_A})+(?:['’‘.·‧․:](?:{_A})+)*|(?:{_N})+(?:[.,;'’‘
 """A word by the rules of UAX #29 for scripts with spaces between words, without a dictionary."""
 
 _NEEDS_ICU = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}\p{So}]"
+_END = "\u2029"
+"""The sign between texts that are read as one: to ICU a paragraph's end, over which no word goes."""
+
 _LOWER, _FOLDED = ["ß", "ẞ", "ς", "և"], ["ss", "ss", "σ", "եւ"]
 _KEPT = 16384
+_WIDE = np.uint64(21)
+"""Bits of a code point."""
 
 _words: dict[tuple[str, str], tuple[str, ...]] = {}
 _folds: dict[str, str] = {}
 """What has been made of a text: rules ask for the same words and folded forms again and again."""
+
+_read: dict[tuple[str, str], tuple[pl.Series, int]] = {}
+"""Where the words of a text stand in what `read_all` made of its batch; few of them are ever looked at one by one."""
 
 
 def words(text: str, locale: str = "en") -> tuple[str, ...]:
@@ -45,12 +55,17 @@ def words(text: str, locale: str = "en") -> tuple[str, ...]:
     if found is None:
         if len(_words) >= _KEPT:
             _words.clear()
-        found = _words[text, locale] = tuple(
-            part.casefold()
-            for part in breakers.WordBreaker(text, locale)
-            if part[0].isalnum() or (not part.isspace() and _LETTER.search(part))
-        )
+        batch, at = _read.get((text, locale), (None, 0))
+        found = _words[text, locale] = _broken(text, locale) if batch is None else tuple(batch[at].to_list())
     return found
+
+
+def _broken(text: str, locale: str) -> tuple[str, ...]:
+    return tuple(
+        part.casefold()
+        for part in breakers.WordBreaker(text, locale)
+        if part[0].isalnum() or (not part.isspace() and _LETTER.search(part))
+    )
 
 
 def fold(text: str) -> str:
@@ -81,14 +96,31 @@ def read_all(texts: pl.Series, locale: str) -> pl.DataFrame:
         words=pl.when(~text.str.contains(_NEEDS_ICU)).then(lower.str.extract_all(_WORD)),
         folded=normal.str.replace_all(_UNREAD.pattern, ""),
     )  # fmt: skip
-    known = [found if found is not None else list(words(text, locale)) for text, found in table["text", "words"].rows()]
-    if len(_words) + len(known) > _KEPT:
-        _words.clear()
-    if len(_folds) + len(known) > _KEPT:
-        _folds.clear()
-    _words.update(zip(((text, locale) for text in texts), map(tuple, known), strict=True))
-    _folds.update(zip(texts, table["folded"], strict=True))
-    return table.with_columns(words=pl.Series(known, dtype=pl.List(pl.String)))
+    left = table.filter(pl.col("words").is_null())
+    if left.height:
+        by_icu = left.with_columns(words=_by_icu(left["text"].to_list(), locale))
+        table = pl.concat([table.filter(pl.col("words").is_not_null()), by_icu])
+    for known in (_read, _folds):
+        if len(known) + table.height > _KEPT:
+            known.clear()
+    found = table["text"].to_list()
+    _read.update(((text, locale), (table["words"], at)) for at, text in enumerate(found))
+    _folds.update(zip(found, table["folded"].to_list(), strict=True))
+    return table
+
+
+def _by_icu(texts: list[str], locale: str) -> pl.Series:
+    """Return what `_broken` does of each text, by one breaker for all of them: to open one costs as much as a text."""
+    joined = _END.join([text.replace(_END, "\n") for text in texts] + [""])
+    part, end = pl.col("part"), pl.col("part") == _END
+    lower = part.str.to_lowercase().str.replace_many(_LOWER, _FOLDED)
+    return (
+        pl.DataFrame({"part": list(breakers.WordBreaker(joined, locale))})
+        .select(lower, at=end.cum_sum() - end, end=end, word=part.str.contains(_LETTER.pattern))
+        .filter(pl.col("word") | pl.col("end"))
+        .group_by("at", maintain_order=True)
+        .agg(part.filter("word"))["part"]
+    )
 
 
 def clean(text: str) -> str:
@@ -100,7 +132,12 @@ def clean(text: str) -> str:
 def script_share(text: str, script: str) -> float:
     """Return the share of letters of `text` that belong to an ISO 15924 script; 0 where there is no letter."""
     letters = sum(map(str.isalpha, text))
-    return sum(map(len, _script_pattern(script).findall(text))) / letters if letters else 0.0
+    return letters_in(text, script) / letters if letters else 0.0
+
+
+def letters_in(text: str, script: str) -> int:
+    """Return how many letters of `text` belong to an ISO 15924 script."""
+    return sum(map(len, _script_pattern(script).findall(text)))
 
 
 def letters_of(script: str) -> str:
@@ -132,15 +169,24 @@ def shingles(text: str, size: int = 5) -> list[str]:
 
 
 @lru_cache(maxsize=16384)
-def _trigrams(text: str) -> frozenset[str]:
-    return frozenset(shingles(text, 3))
+def _trigrams(text: str) -> npt.NDArray[np.uint64]:
+    """Return the distinct trigrams of the folded text, each the code points of its characters in one number."""
+    folded = fold(text)
+    codes = np.frombuffer(folded.ljust(3, "\0").encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    wide = codes.astype(np.uint64)
+    return _distinct((wide[:-2] << _WIDE << _WIDE) | (wide[1:-1] << _WIDE) | wide[2:]) if folded else wide[:0]
+
+
+def _distinct(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    ordered = np.sort(numbers)
+    return np.concatenate([ordered[:1], ordered[1:][ordered[1:] != ordered[:-1]]])
 
 
 def similarity(one: str, other: str) -> float:
     """Return the Jaccard similarity of two texts by character trigrams of their folded forms, 0 to 1."""
     first, second = _trigrams(one), _trigrams(other)
-    union = len(first | second)
-    return len(first & second) / union if union else 1.0
+    union = len(_distinct(np.concatenate([first, second])))
+    return (len(first) + len(second) - union) / union if union else 1.0
 
 
 def mentions(text: str, term: str) -> bool:
@@ -151,11 +197,15 @@ def mentions(text: str, term: str) -> bool:
     inflect at one side or the other.
     """
     folded = fold(text)
-    for word in filter(None, map(fold, _SPLIT.split(term))):
-        size = max(3, round(len(word) * 0.7))
-        if word[:size] not in folded and word[-size:] not in folded:
-            return False
-    return True
+    return all(head in folded or tail in folded for head, tail in _stems(term))
+
+
+@lru_cache(maxsize=16384)
+def _stems(term: str) -> tuple[tuple[str, str], ...]:
+    """Return the first and the last seven tenths of each word of a term, three letters at least."""
+    folded = [word for word in map(fold, _SPLIT.split(term)) if word]
+    sizes = [max(3, round(len(word) * 0.7)) for word in folded]
+    return tuple((word[:size], word[-size:]) for word, size in zip(folded, sizes, strict=True))
 
 
 def content_words(text: str, locale: str) -> set[str]:

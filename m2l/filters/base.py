@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import polars as pl
 
 from m2l.spec import Language, LanguageFacts, OperatorForm, Seed, Task, VariationForm
-from m2l.text import letters_of, read_all
+from m2l.text import letters_in, letters_of, read_all
 
 BATCH = 1024
 """Rows that are judged at once, so that what is known of their texts stays known from rule to rule."""
@@ -79,27 +79,42 @@ WORD_SCRIPTS = ("Hans", "Hant", "Jpan", "Hang")
 TURN_COLUMNS = ("kind", "task", "seed_id", "task_evol_type", "multiturn_evol_type", "instruction")
 
 
-def each(function: Callable[..., Any], *columns: str | pl.Expr, dtype: type[pl.DataType] = pl.Boolean) -> pl.Expr:
-    """Return the expression that asks `function` once for each distinct combination of values of columns."""
+def each(function: Callable[..., bool], *columns: str | pl.Expr, where: pl.Expr | None = None) -> pl.Expr:
+    """Return the expression that asks `function` once for each distinct combination of values of columns.
 
-    def judge(values: Sequence[pl.Series]) -> pl.Series:
+    With `where` it is asked only about the rows of which that is true; the others are True.
+    """
+
+    def answers(values: Sequence[pl.Series]) -> list[bool]:
         keys = list(zip(*(series.to_list() for series in values), strict=True))
         known = {key: function(*key) for key in dict.fromkeys(keys)}
-        return pl.Series([known[key] for key in keys], dtype=dtype)
+        return [known[key] for key in keys]
 
-    return pl.map_batches(columns, judge, return_dtype=dtype())
+    def judge(values: Sequence[pl.Series]) -> pl.Series:
+        if where is None:
+            return pl.Series(answers(values), dtype=pl.Boolean)
+        *asked, mask = values
+        found = answers([series.filter(mask) for series in asked])
+        return pl.repeat(value=True, n=len(mask), eager=True).scatter(mask.arg_true(), found)
+
+    columns = columns if where is None else (*columns, where.fill_null(value=False))
+    return pl.map_batches(columns, judge, return_dtype=pl.Boolean())
 
 
-def script_share(script: str) -> pl.Expr:
-    """Return the share of a turn's letters that are of an ISO 15924 script, 1 where it has none.
+def enough_of_script(script: str, least: float) -> pl.Expr:
+    """Say of each turn whether at least a share `least` of its letters is of an ISO 15924 script, or it has none.
 
     A letter of a script that writes syllables or words counts three times: a name in
-    Latin letters makes a short sentence no foreign one.
+    Latin letters makes a short sentence no foreign one. Letters are counted only where one is foreign.
     """
-    folded, weight = pl.col("folded"), 3 if script in WORD_SCRIPTS else 1
-    own = weight * folded.str.replace_all(rf"[^{letters_of(script)}]+", "").str.len_chars()
-    other = folded.str.replace_all(rf"(?:{letters_of(script)}|\P{{L}})+", "").str.len_chars()
-    return pl.when(own + other > 0).then(own / (own + other)).otherwise(1.0)
+    weight = 3 if script in WORD_SCRIPTS else 1
+
+    def enough(folded: str) -> bool:
+        own = letters_in(folded, script)
+        other = sum(map(str.isalpha, folded)) - own
+        return weight * own / (weight * own + other) >= least
+
+    return each(enough, "folded", where=pl.col("folded").str.contains(rf"[\p{{L}}--{letters_of(script)}]"))
 
 
 def contents() -> pl.Expr:

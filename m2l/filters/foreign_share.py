@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from m2l.filters.base import Context, Filter, each, expected, script_share
+from m2l.filters.base import Context, Filter, each, enough_of_script, expected
 from m2l.identify import shares
 from m2l.spec import ENGLISH
 from m2l.text import words
@@ -48,11 +48,8 @@ class ForeignShare(Filter):
         counted = self.english - {word for text in _own_texts(context) for word in words(text, locale)}
         mixing = [name for name, form in context.operator.items() if form.family == CROSS_LINGUAL]
         judged = (expected(context) == own) & ~pl.col("task_evol_type").is_in(mixing)
-        own_letters = script_share(context.language.script)
 
-        def unmixed(text: str | None) -> bool:
-            if text is None:
-                return True
+        def unmixed(text: str) -> bool:
             found = words(text, locale)
             hits = sum(word in counted for word in found)
             if hits < 2 or hits < most / 2 * len(found):
@@ -62,8 +59,8 @@ class ForeignShare(Filter):
         some = pl.col("words").list.set_intersection(pl.lit(sorted(counted))).list.len() > 0
         ours = pl.lit(value=own == ENGLISH or context.language.verify.method == "not_verifiable")
         return {
-            "foreign_script": ~judged | ours | (own_letters >= 1 - self.max_foreign_script),
-            "english_inside": ~judged | ours | each(unmixed, pl.when(some).then("content")),
+            "foreign_script": ~judged | ours | enough_of_script(context.language.script, 1 - self.max_foreign_script),
+            "english_inside": each(unmixed, "content", where=some & judged & ~ours),
         }
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from m2l.filters.base import Context, Filter, each, expected, script_share
+from m2l.filters.base import Context, Filter, each, enough_of_script, expected
 from m2l.identify import in_language
 
 
@@ -28,10 +28,8 @@ class LanguageIdentification(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         known, codes = context.languages, expected(context)
-        right_script = {
-            script: script_share(script) >= self.min_script_share
-            for script in {language.script for language in known.values()}
-        }
+        scripts = {language.script for language in known.values()}
+        right_script = {script: enough_of_script(script, self.min_script_share) for script in scripts}
 
         def right_language(text: str, expected: str) -> bool:
             return any(in_language(text, known[code], self.min_letters) for code in expected.split())

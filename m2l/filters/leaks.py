@@ -1,18 +1,24 @@
 """Text of the prompt itself that came out as an answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each
-from m2l.text import NO_SPACES, fold, words
+from m2l.ngrams import Hashes, Owners, of_words, places
+from m2l.text import NO_SPACES, fold, read_all
 
 MARKS = ("<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "[INST]", "<|eot_id|>", "{{", "}}")
 """Marks of chat templates and of our own templates, which no answer contains."""
 
 STAGE_DIRECTION = r"^\s*[(（][^()（）]*[)）]\s*$"
 """A turn that is nothing but a remark in parentheses, as a directive stands before a user turn."""
+
+
+_NOBODY, _NONE = -1, -2
+"""Who says what is of no seed, and which example a row has whose seed is none: never the same."""
 
 
 class Leaks(Filter):
@@ -35,45 +41,49 @@ class Leaks(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         labels = {fold(getattr(context.language.labels, name)) for name in context.language.labels.__struct_fields__}
-        locale = context.language.bcp47
         without_spaces = context.language.script in NO_SPACES
         size = self.min_words_without_spaces if without_spaces else self.min_words
-        shown = _owners(context, size)
+        shown, owners = _quotable(context, size)
+        numbers = {seed.seed_id: number for number, seed in enumerate(context.examples)}
 
-        def unlabelled(text: str | None) -> bool:
-            if text is None:
-                return True
+        def unlabelled(text: str) -> bool:
             heads = (line.partition(mark)[0] for mark in ":：" if mark in text for line in text.splitlines())
             return not any(fold(head) in labels for head in heads)
 
-        def unquoted(seed_id: str, text: str | None) -> bool:
-            return text is None or all(shown.get(gram, {seed_id}) == {seed_id} for gram in _grams(text, size, locale))
+        def unquoted(values: Sequence[pl.Series]) -> pl.Series:
+            words, seeds, made = values
+            hashes, turns = of_words(words, size)
+            at, known = places(hashes, shown)
+            others = owners[at] != seeds.to_numpy()[turns]
+            quoting = np.zeros(len(words), dtype=bool)
+            quoting[turns[known & others]] = True
+            return pl.Series(~(quoting & made.to_numpy()))
 
         content = pl.col("content")
-        quoted = pl.format(" {} ", pl.col("words").list.join(" ")).str.contains_any(
-            [f" {' '.join(gram)} " for gram in shown]
-        )
-        found = (pl.col("kind") != "seed") & quoted
+        seed = pl.col("seed_id").replace_strict(numbers, default=_NONE, return_dtype=pl.Int64)
         return {
-            "leaked_label": each(unlabelled, pl.when(content.str.contains("[:：]")).then("content")),
+            "leaked_label": each(unlabelled, "content", where=content.str.contains("[:：]")),
             "leaked_mark": ~content.str.contains_any(list(MARKS)) & ~content.str.contains(STAGE_DIRECTION),
-            "leaked_example": each(unquoted, "seed_id", pl.when(found).then("content")),
+            "leaked_example": pl.map_batches(["words", seed, pl.col("kind") != "seed"], unquoted, pl.Boolean()),
         }
 
 
-def _owners(context: Context, size: int) -> dict[tuple[str, ...], set[str]]:
-    """Return what a prompt may show in `size` words, with the seeds that say it; what is no seed's is of `""`."""
-    owned = [(seed.seed_id, text) for seed in context.examples for text in (seed.instruction, seed.response)]
-    owners: dict[tuple[str, ...], set[str]] = {}
-    for owner, text in (*owned, *(("", text) for text in _shown(context))):
-        for gram in _grams(text, size, context.language.bcp47):
-            owners.setdefault(gram, set()).add(owner)
-    return owners
+def _quotable(context: Context, size: int) -> tuple[Hashes, Owners]:
+    """Return the hashes of what a prompt may show in `size` words, sorted, with the number of the seed that says it.
 
-
-def _grams(text: str, size: int, locale: str) -> Iterator[tuple[str, ...]]:
-    found = words(text, locale)
-    return zip(*(found[start:] for start in range(size)), strict=False)
+    What several texts say, or one that is no seed's, is of no seed.
+    """
+    said = [
+        (number, text) for number, seed in enumerate(context.examples) for text in (seed.instruction, seed.response)
+    ]
+    texts = pl.DataFrame([*said, *((_NOBODY, text) for text in _shown(context))], ["owner", "text"], orient="row")
+    read = read_all(texts["text"].unique(), context.language.bcp47)
+    read = texts.join(read, on="text", how="left", maintain_order="left")
+    hashes, of_text = of_words(read["words"], size)
+    owners = pl.DataFrame({"gram": hashes, "owner": read["owner"].to_numpy()[of_text]}).unique()
+    by_gram = owners.group_by("gram").agg(owner=pl.when(pl.len() == 1).then(pl.col("owner").first()).otherwise(_NOBODY))
+    by_gram = by_gram.sort("gram")
+    return by_gram["gram"].to_numpy(), by_gram["owner"].to_numpy()
 
 
 def _shown(context: Context) -> Iterator[str]:

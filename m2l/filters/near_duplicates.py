@@ -1,16 +1,25 @@
 """Near-duplicates within a language, by MinHash (Broder 1997) over character shingles."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
-from rensa import RMinHash, RMinHashLSH
+from rensa import RMinHash
 
-from m2l.filters.base import Context, Filter, each
+from m2l.filters.base import Context, Filter
+from m2l.ngrams import Hashes, of_characters, places
 from m2l.text import fold
 
 SHINGLE = 5
 _RNG_SEED = 42
+_BAND = 4
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_BATCH = 1024
+
+Sketches = npt.NDArray[np.uint32]
+"""The least hashes of a text, or of several, one row each."""
 
 
 class NearDuplicates(Filter):
@@ -37,49 +46,74 @@ class NearDuplicates(Filter):
         self.num_perm = num_perm
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
-        known = _Index(self.threshold, self.num_perm)
-        for seed in context.seeds.values():
-            known.add(known.sketch(fold(f"{seed.instruction}{seed.response}")))
+        seeds = [fold(f"{seed.instruction}{seed.response}") for seed in context.seeds.values()]
+        known = self._sketches(pl.Series(seeds, dtype=pl.String))
 
-        def original(exchange: str | None) -> bool:
-            return exchange is None or not known.near(known.sketch(exchange))
+        keys = _bands(known)
+        by_band: dict[int, list[int]] = {}
+        for at, own in enumerate(keys.tolist()):
+            for band in own:
+                by_band.setdefault(band, []).append(at)
+        sorted_keys = np.unique(keys)
 
         def unlike_before(values: Sequence[pl.Series]) -> pl.Series:
-            return self._first(values[0])
+            return pl.Series(self._first(self._sketches(values[0])), dtype=pl.Boolean)
+
+        def original(values: Sequence[pl.Series]) -> pl.Series:
+            exchanges = values[0].drop_nulls().unique()
+            sketches = self._sketches(exchanges)
+            bands = _bands(sketches)
+            _, shared = places(bands.ravel(), sorted_keys)
+            shared = shared.reshape(bands.shape)
+            near = np.zeros(len(exchanges), dtype=bool)
+            for at in np.flatnonzero(shared.any(axis=1)):
+                near[at] = self._near(sketches[at], known, by_band, bands[at][shared[at]])
+            return ~values[0].is_in(exchanges.filter(pl.Series(near)).implode()).fill_null(value=False)
 
         exchange = pl.when(pl.col("kind") != "seed").then(pl.col("folded").list.head(2).list.join(""))
         return {
             "near_duplicate": pl.map_batches([pl.col("folded").list.join("")], unlike_before, pl.Boolean()),
-            "seed_duplicate": each(original, exchange),
+            "seed_duplicate": pl.map_batches([exchange], original, pl.Boolean()),
         }
 
-    def _first(self, texts: Iterable[str | None]) -> pl.Series:
-        index = _Index(self.threshold, self.num_perm)
-        keep = []
-        for text in texts:
-            sketch = index.sketch(text or "")
-            keep.append(not index.near(sketch))
-            if keep[-1]:
-                index.add(sketch)
-        return pl.Series(keep, dtype=pl.Boolean)
+    def _sketches(self, texts: pl.Series) -> Sketches:
+        """Return the least hash of each text's shingles by each of the hash functions."""
+        parts = [np.zeros((0, self.num_perm), dtype=np.uint32)]
+        for start in range(0, len(texts), _BATCH):
+            batch = texts.slice(start, _BATCH).fill_null("")
+            hashes, owners = of_characters(batch, SHINGLE)
+            offsets = np.searchsorted(owners, np.arange(len(batch) + 1)).astype(np.uint64)
+            matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, self.num_perm, _RNG_SEED)
+            parts.append(np.array(matrix.to_rows(), dtype=np.uint32))
+        return np.concatenate(parts)
+
+    def _first(self, sketches: Sketches) -> npt.NDArray[np.bool_]:
+        """Say of each text whether it is unlike all before it that are so themselves."""
+        bands = _bands(sketches)
+        _, place, count = np.unique(bands, return_inverse=True, return_counts=True)
+        shared = (count > 1)[place].reshape(bands.shape)
+        keep = np.ones(len(sketches), dtype=bool)
+        by_band: dict[int, list[int]] = {}
+        for at in np.flatnonzero(shared.any(axis=1)).tolist():
+            own = bands[at][shared[at]]
+            keep[at] = not self._near(sketches[at], sketches, by_band, own)
+            if keep[at]:
+                for band in own.tolist():
+                    by_band.setdefault(band, []).append(at)
+        return keep
+
+    def _near(self, sketch: Sketches, known: Sketches, by_band: Mapping[int, list[int]], bands: Hashes) -> bool:
+        """Say whether one of the known texts that has a band in common with a text is nearly the same."""
+        found = list({at for band in bands.tolist() for at in by_band.get(band, ())})
+        return bool(found) and bool(((known[found] == sketch).mean(axis=1) >= self.threshold).any())
 
 
-class _Index:
-    """Sketches of texts, found again by those that are near: bands of four hashes, then the estimate itself."""
-
-    def __init__(self, threshold: float, num_perm: int) -> None:
-        self.threshold, self.num_perm = threshold, num_perm
-        self._index = RMinHashLSH(threshold=threshold, num_perm=num_perm, num_bands=num_perm // 4)
-        self._sketches: list[RMinHash] = []
-
-    def sketch(self, folded: str) -> RMinHash:
-        sketch = RMinHash(num_perm=self.num_perm, seed=_RNG_SEED)
-        sketch.update([folded[start : start + SHINGLE] for start in range(max(1, len(folded) - SHINGLE + 1))])
-        return sketch
-
-    def near(self, sketch: RMinHash) -> bool:
-        return any(self._sketches[at].jaccard(sketch) >= self.threshold for at in self._index.query(sketch))
-
-    def add(self, sketch: RMinHash) -> None:
-        self._index.insert(len(self._sketches), sketch)
-        self._sketches.append(sketch)
+def _bands(sketches: Sketches) -> Hashes:
+    """Return a hash for every `_BAND` least hashes of a text: texts that have one in common are compared."""
+    numbers = np.arange(sketches.shape[1] // _BAND, dtype=np.uint64)
+    parts = sketches.reshape(len(sketches), len(numbers), _BAND).astype(np.uint64)
+    found = np.broadcast_to(numbers, parts.shape[:2])
+    for at in range(_BAND):
+        found = (found ^ parts[:, :, at]) * _FACTOR
+        found ^= found >> np.uint64(32)
+    return found

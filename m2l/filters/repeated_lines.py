@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import ClassVar
 
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each
+from m2l.ngrams import circling
 
 
 class RepeatedLines(Filter):
@@ -27,21 +29,28 @@ class RepeatedLines(Filter):
         self.max_line_share = max_line_share
         self.max_character_share = max_character_share
         self.min_circle = min_circle
+        self.max_unit = max_unit
         self._circle = re.compile(rf"([^\W\d_]\S{{0,{max_unit - 1}}}?)\1{{3,}}")
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         content = pl.col("content")
-        several = pl.when(content.str.count_matches("\n") > 1).then(content)
-        unbroken = pl.when(content.str.contains(rf"\S{{{self.min_circle}}}")).then(content)
-        return {"repeated_lines": each(self._says_new, several), "repeated_characters": each(self._ends, unbroken)}
+        unbroken = content.str.contains(rf"\S{{{self.min_circle}}}")
+        round_ = pl.map_batches([pl.when(unbroken).then(content)], self._may_circle, pl.Boolean())
+        return {
+            "repeated_lines": each(self._says_new, content, where=content.str.count_matches("\n") > 1),
+            "repeated_characters": each(self._ends, content, where=round_),
+        }
 
-    def _says_new(self, text: str | None) -> bool:
-        lines = [line.strip() for line in (text or "").splitlines() if any(map(str.isalnum, line))]
+    def _may_circle(self, values: Sequence[pl.Series]) -> pl.Series:
+        return pl.Series(circling(values[0].fill_null(""), self.max_unit, self.min_circle))
+
+    def _says_new(self, text: str) -> bool:
+        lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line))]
         again = [line for line, count in Counter(lines).items() for _ in range(count - 1)]
         return (
             len(again) <= self.max_line_share * len(lines)
             and sum(map(len, again)) <= self.max_character_share * sum(map(len, lines))
         )  # fmt: skip
 
-    def _ends(self, text: str | None) -> bool:
-        return text is None or all(len(found[0]) < self.min_circle for found in self._circle.finditer(text))
+    def _ends(self, text: str) -> bool:
+        return all(len(found[0]) < self.min_circle for found in self._circle.finditer(text))

@@ -1,11 +1,13 @@
 """Repetition within a turn, by bounds that the declaration states."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each
+from m2l.ngrams import of_words, repeating
 from m2l.repetition import Bounds, repeats
 from m2l.text import words
 
@@ -34,9 +36,20 @@ class Repetition(Filter):
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         locale = context.language.bcp47
 
-        def fine(text: str | None) -> bool:
-            return text is None or not repeats(words(text, locale), self.bounds)
+        def fine(text: str) -> bool:
+            return not repeats(words(text, locale), self.bounds)
 
         long = pl.col("words").list.len() >= self.bounds.min_words
-        again = pl.col("words").list.n_unique() < pl.col("words").list.len()
-        return {"repetition": each(fine, pl.when(long & again).then("content"))}
+        suspect = pl.map_batches([pl.when(long).then("words")], self._suspect, pl.Boolean())
+        return {"repetition": each(fine, "content", where=suspect)}
+
+    def _suspect(self, values: Sequence[pl.Series]) -> pl.Series:
+        """Say of lists of words whether one of them comes often enough for any bound; hardly any does."""
+        words = values[0].to_frame("words").select(
+            pl.col("words").list.eval(pl.element().filter(pl.element().str.contains(r"\p{L}")))
+        )["words"]  # fmt: skip
+        suspect = np.zeros(len(words), dtype=bool)
+        for bounds, times in ((self.bounds.top_ngram, self.bounds.min_count), (self.bounds.duplicate_ngram, 2)):
+            if bounds:
+                suspect[repeating(*of_words(words, min(bounds)), max(2, times))] = True
+        return pl.Series(suspect)
