@@ -1,5 +1,10 @@
-"""How many conversations a second one core filters, how much memory that takes, and how both grow."""
+"""How many conversations a second one core filters and samples, how much memory that takes, and how both grow.
 
+`python -m bench.speed 10000` prints a line of the table, `--languages` and `--most` (characters of a text) change what
+is in it.
+"""
+
+import argparse
 import itertools
 import os
 import random
@@ -16,8 +21,15 @@ import polars as pl
 from bench import texts
 from bench.defects import Row, row
 from bench.tables import contexts, shipped_filters, table
-from m2l.filters.base import Context, Filter, apply
+from m2l import sample
+from m2l.filters.base import Context, Filter, apply, contents
+from m2l.parts import AXES
+from m2l.sketch import sketches
 from m2l.spec import Slice
+
+HEAD = """\
+| conversations | filtered a second | sampled | both | ms for 1,000 | peak, MiB | turns each | characters a turn |
+|---|---|---|---|---|---|---|---|"""
 
 PART = 5000
 """Conversations of a language that are held in memory at once, as a build of one slice would."""
@@ -25,10 +37,9 @@ PART = 5000
 
 def report(sizes: list[int], languages: str | None) -> None:
     """Print conversations a second of CPU time, and the most memory, for each size, and the cost of each filter."""
-    print("\n| conversations | a second and core | ms for 1,000 | peak memory, MiB | turns each | characters a turn |")
-    print("|---|---|---|---|---|---|")
+    print(f"\n{HEAD}")
     for size in sizes:
-        command = [sys.executable, "-m", "bench.speed", str(size), languages or ""]
+        command = [sys.executable, "-m", "bench.speed", str(size), *(["--languages", languages] if languages else [])]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         print(done.stdout.strip().splitlines()[-1])
     print("\n| filter | ms for 1,000 conversations |\n|---|---|")
@@ -36,10 +47,11 @@ def report(sizes: list[int], languages: str | None) -> None:
         print(f"| {name} | {1000 * seconds:.0f} |")
 
 
-def conversations(piece: Slice, size: int, rng: random.Random, extra: list[str]) -> list[Row]:
+def conversations(piece: Slice, size: int, rng: random.Random, extra: list[str], most: int | None = None) -> list[Row]:
     """Return conversations of two to four user turns in texts that people wrote, two for each first exchange.
 
     A number after each text makes it one of its own, so that none is judged once for many.
+    Texts of more than `most` characters are cut there.
     """
     shown = {text for seed in piece.examples for text in (seed.instruction, seed.response)}
     questions = [seed.instruction for seed in piece.seeds if seed.instruction not in shown]
@@ -50,7 +62,7 @@ def conversations(piece: Slice, size: int, rng: random.Random, extra: list[str])
     rows: list[Row] = []
 
     def text(pool: list[str]) -> str:
-        return f"{rng.choice(pool)} {next(numbers)}."
+        return f"{rng.choice(pool)[:most]} {next(numbers)}."
 
     while len(rows) < size:
         seed = rng.choice(seeds)
@@ -69,32 +81,39 @@ def _operators(piece: Slice, task: str) -> list[str]:
     return [name for name, form in piece.operator.items() if task in form.applies_to]
 
 
-def run(size: int, languages: str | None) -> None:
-    """Filter `size` conversations, a share of each language, and print one line of the table."""
+def run(size: int, languages: str | None, most: int | None) -> None:
+    """Filter and sample `size` conversations, a share of each language, and print one line of the table."""
     found = contexts(languages)
     declaration = texts.articles(list(found))
     rng = random.Random(1)
     share = -(-size // len(found))
-    seconds, turns, characters, done = 0.0, 0, 0, 0
+    filtering, sampling, turns, characters, done = 0.0, 0.0, 0, 0, 0
     for code, (piece, context) in found.items():
         extra = [text for part in declaration.get(code, {}).values() for text in part]
-        filters = shipped_filters(piece)
         for start in range(0, share, PART):
-            rows = conversations(piece, min(PART, share - start), rng, extra)
+            rows = conversations(piece, min(PART, share - start), rng, extra, most)
             turns += sum(len(row["conversation"]) for row in rows)
             characters += sum(len(turn["content"]) for row in rows for turn in row["conversation"])
             frame = table(rows)
             del rows
+            filtering += _timed(frame, shipped_filters(piece), context)
             before = time.process_time()
-            kept, rejected = apply(frame, filters, context)
-            seconds += time.process_time() - before
-            assert kept.height + rejected.height == frame.height
+            _sampled(frame)
+            sampling += time.process_time() - before
             done += frame.height
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rates = " | ".join(f"{done / seconds:,.0f}" for seconds in (filtering, sampling, filtering + sampling))
     print(
-        f"| {done:,} | {done / seconds:,.0f} | {1e6 * seconds / done:.0f} | {memory:.0f} "
+        f"| {done:,} | {rates} | {1e6 * (filtering + sampling) / done:.0f} | {memory:.0f} "
         f"| {turns / done:.1f} | {characters / turns:.0f} |"
     )
+
+
+def _sampled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Choose half of the rows as `assemble` does: sketched, unlike ones first, dealt over the cells."""
+    counts = sketches(frame.select(contents().list.join("\n")).to_series())
+    axes = AXES["conversation"]
+    return sample.balanced(frame, frame.height // 2, axes, order=sample.diverse(frame, counts, axes))
 
 
 def by_filter(languages: str | None) -> Iterator[tuple[str, float]]:
@@ -128,9 +147,15 @@ def by_filter(languages: str | None) -> Iterator[tuple[str, float]]:
 
 def _timed(frame: pl.DataFrame, filters: dict[str, Filter], context: Context) -> float:
     before = time.process_time()
-    apply(frame, filters, context)
+    kept, rejected = apply(frame, filters, context)
+    assert kept.height + rejected.height == frame.height
     return time.process_time() - before
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]), sys.argv[2] or None)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("size", type=int)
+    parser.add_argument("--languages", help="codes, separated by commas; all by default")
+    parser.add_argument("--most", type=int, help="characters at which a text is cut")
+    arguments = parser.parse_args()
+    run(arguments.size, arguments.languages, arguments.most)

@@ -17,9 +17,22 @@ _SHIFT = np.uint64(29)
 
 def of_words(words: pl.Series, size: int) -> tuple[Hashes, Owners]:
     """Return the hashes of all runs of `size` words of each list of words, with their owners, both in order."""
+    flat, owners = _flat(words)
+    return _windows(flat.hash().to_numpy(), owners, size)
+
+
+def of_letters(words: pl.Series, *sizes: int) -> list[tuple[Hashes, Owners]]:
+    """Return for each size the hashes of runs of words that have a letter, as if there were no others."""
+    flat, owners = _flat(words)
+    spelt = flat.str.contains(r"\p{L}").to_numpy()
+    hashes, owners = flat.hash().to_numpy()[spelt], owners[spelt]
+    return [_windows(hashes, owners, size) for size in sizes]
+
+
+def _flat(words: pl.Series) -> tuple[pl.Series, Owners]:
+    """Return all words of all lists, and beside each the place of its list."""
     lengths = words.list.len().fill_null(0).to_numpy().astype(np.int64)
-    flat = words.filter(words.list.len() > 0).explode().hash().to_numpy()
-    return _windows(flat, np.repeat(np.arange(len(words)), lengths), size)
+    return words.filter(words.list.len() > 0).explode(), np.repeat(np.arange(len(words)), lengths)
 
 
 def of_characters(texts: pl.Series, size: int) -> tuple[Hashes, Owners]:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each
-from m2l.ngrams import of_words, repeating
+from m2l.ngrams import of_letters, repeating
 from m2l.repetition import Bounds, repeats
 from m2l.text import words
 
@@ -45,11 +45,9 @@ class Repetition(Filter):
 
     def _suspect(self, values: Sequence[pl.Series]) -> pl.Series:
         """Say of lists of words whether one of them comes often enough for any bound; hardly any does."""
-        words = values[0].to_frame("words").select(
-            pl.col("words").list.eval(pl.element().filter(pl.element().str.contains(r"\p{L}")))
-        )["words"]  # fmt: skip
-        suspect = np.zeros(len(words), dtype=bool)
-        for bounds, times in ((self.bounds.top_ngram, self.bounds.min_count), (self.bounds.duplicate_ngram, 2)):
-            if bounds:
-                suspect[repeating(*of_words(words, min(bounds)), max(2, times))] = True
+        bounds = [(self.bounds.top_ngram, max(2, self.bounds.min_count)), (self.bounds.duplicate_ngram, 2)]
+        times = {min(shares): often for shares, often in bounds if shares}
+        suspect = np.zeros(len(values[0]), dtype=bool)
+        for often, found in zip(times.values(), of_letters(values[0], *times), strict=True):
+            suspect[repeating(*found, often)] = True
         return pl.Series(suspect)
