@@ -49,6 +49,8 @@ FOLDERS = {
 }  # fmt: skip
 """Folders of the corpus by language; the Swedish one is left out, a quarter of which was never translated."""
 
+_IS_ID = re.compile(r"[!-~]+").fullmatch
+
 ABOUT_THE_BOT = {"ai", "botprofile"}
 """Categories in which the speaker says that it is a program, which a rule rejects on purpose."""
 
@@ -111,14 +113,19 @@ def dialogues(cache: Path = CACHE) -> dict[str, list[tuple[str, ...]]]:
 
 
 def of_folder(folder: Path, codes: dict[str, str]) -> dict[str, list[str]]:
-    """Return the texts of `*.jsonl` files with a column `language` or `lang`; `codes` maps its values to languages."""
+    """Return the texts of `*.jsonl` files with a column `language` or `lang`; `codes` maps its values to languages.
+
+    A value without a space or a letter beyond ASCII is an id or an address, and no text.
+    """
     found: dict[str, dict[str, None]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             code = codes.get(str(row.get("language", row.get("lang", ""))))
             if code is not None:
-                texts = [value for value in row.values() if isinstance(value, str) and len(value) > 20]
+                texts = [
+                    value for value in row.values() if isinstance(value, str) and len(value) > 20 and not _IS_ID(value)
+                ]
                 found.setdefault(code, {}).update(dict.fromkeys(texts))
     return {code: list(texts) for code, texts in found.items()}
 
