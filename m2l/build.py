@@ -121,7 +121,7 @@ class Runner:
     def _generate(self, missing: Sequence[Request]) -> dict[str, Completion]:
         written: dict[str, Completion] = {}
         start = renewed = time.monotonic()
-        for index, completion in self._engine(missing[0]).generate(missing):
+        for index, completion in self._engine(missing[0]).generate(self._as_asked(missing)):
             key = missing[index].key
             written[key] = self.store.put(missing[index], completion)
             self.made.append(key)
@@ -139,6 +139,10 @@ class Runner:
             tokens=sum(completion.completion_tokens for completion in written.values()), seconds=seconds,
         )  # fmt: skip
         return written
+
+    def _as_asked(self, missing: Sequence[Request]) -> Sequence[Request]:
+        """Return requests as the engine is given them."""
+        return missing
 
     def _engine(self, request: Request) -> Engine:
         """Return the engine for the model that a request is for; the one before is closed, as memory holds one."""

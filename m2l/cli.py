@@ -95,7 +95,12 @@ def preview(
     watch: Annotated[bool, typer.Option("--watch", help="Write them again whenever a YAML of conf/ is saved.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a few records to the screen, with prompts and the filters' verdicts, and nothing to data/."""
+    """Write a few records to the screen, with prompts and the filters' verdicts, and nothing to data/.
+
+    A text that a build has written is shown as it is. Others are decoded in the way that is quickest
+    for one request (engine.batch_invariant=false), so that a build may word one otherwise; no build
+    reads them. With engine.batch_invariant=true they are what a build writes.
+    """
     from m2l import preview as previews
     from m2l import watch as watching
 

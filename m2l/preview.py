@@ -15,11 +15,12 @@ import msgspec
 from m2l import build as builds
 from m2l import config, rows, slices
 from m2l.draft import Draft
+from m2l.engine.base import Engine
 from m2l.errors import BuildError, unknown
-from m2l.pipeline import Drafts
+from m2l.pipeline import Drafts, Round
 from m2l.progress import Bar
 from m2l.records import Completion, Request
-from m2l.spec import Config, Operator, Seed, Slice
+from m2l.spec import Config, Operator, Seed, Slice, Target
 from m2l.store import Store
 from m2l.terminal import visible
 
@@ -41,7 +42,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """One call: `messages` for a chat model, `seen` the text that the model was given, None where a server makes it."""
+    """One call: `messages` for a chat model, `seen` the text that the model was given, None where a server makes it.
+
+    `built` says that it is the text of a build, and not one that a build may write otherwise.
+    """
 
     step: str
     messages: tuple[dict[str, str], ...]
@@ -51,6 +55,7 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     error: str | None
+    built: bool
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +75,56 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Runner(builds.Runner):
-    """A runner that can say what its engine's model sees, and goes on with the next slice."""
+    """A runner that can say what its engine's model sees, and goes on with the next slice.
+
+    Its engine is set for lone requests. What that writes has keys of its own, so that no
+    build reads it; a text that a build has written is taken as it is.
+    """
+
+    PREVIEWED = ", previewed"
+    """Stands behind the backend in the keys of what only a preview has written."""
+
+    def __init__(self, piece: Slice, root: Path, store: Store, progress: builds.Progress, *, alike: bool) -> None:
+        super().__init__(piece, root, store, progress, None)
+        self._alike = alike
+        self._asked: dict[str, Request] = {}
+        self._stands: dict[str, str] = {}
+
+    def complete(self, asked: Round) -> list[Completion | None]:
+        """Take what a build has written, and ask for the rest as a preview does.
+
+        Every look asks nearly the same again, so sequences go on in that sense, too.
+        """
+        requests = {call.request.key: call.request for call in asked.calls if call.request is not None}
+        built = builds.standing(self.store, list(requests.values()), self.piece)
+        own = {key: request if key in built else self._own(request) for key, request in requests.items()}
+        self._stands |= {key: request.key for key, request in own.items()}
+        calls = [with_values(call, request=call.request and own[call.request.key]) for call in asked.calls]
+        return super().complete(with_values(asked, calls=tuple(calls), going_on=True))
+
+    def stands(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys under which the store has what was written for these."""
+        return [self._stands[key] for key in keys]
 
     def seen(self, request: Request) -> str | None:
+        """Return the text that the model is given for a request; None where a server makes it."""
         return request.prompt if isinstance(request.prompt, str) else self._engine(request).rendered(request)
 
     def serves(self, piece: Slice) -> bool:
         """Say whether the engine that this runner holds is the one of a slice."""
         mine = self.piece
         return (mine.identity, mine.engine, mine.judge) == (piece.identity, piece.engine, piece.judge)
+
+    def _own(self, request: Request) -> Request:
+        if self._alike:
+            return request
+        own = msgspec.structs.replace(request, backend=request.backend + self.PREVIEWED)
+        self._asked[own.key] = request
+        return own
+
+    def _as_asked(self, missing: Sequence[Request]) -> Sequence[Request]:
+        """Give the engine what a build would, so that tokens are drawn by the same rng_seed."""
+        return [self._asked.get(request.key, request) for request in missing]
 
 
 class Session:
@@ -107,12 +153,14 @@ class Session:
     def look(self) -> list[Record]:
         """Compose anew, write what the store lacks, and return the records; raises M2LError."""
         piece = self._piece(msgspec.structs.replace(self.asked, task=_task_of(self.root, self.asked)))
+        quick = _for_one(piece, self.asked.overrides)
         runner = self._runner
-        if runner is None or not runner.serves(piece):
+        if runner is None or not runner.serves(quick):
             if runner is not None:
                 runner.close()
-            runner = self._runner = _Runner(piece, self.root, self._store, Bar(self.asked.language), None)
-        runner.piece = piece
+            bar = Bar(self.asked.language)
+            runner = self._runner = _Runner(quick, self.root, self._store, bar, alike=quick == piece)
+        runner.piece = quick
         drafts = builds.write_drafts(piece, runner)
         shown = (drafts.conversations or drafts.evolved)[: self.asked.records]
         verdicts = _verdicts(self.root, piece, shown, drafts)
@@ -127,7 +175,8 @@ class Session:
         return _narrow(composed.slices[asked.language], asked)
 
     def _record(self, piece: Slice, runner: _Runner, draft: Draft, filters: dict[str, list[str]]) -> Record:
-        calls = self._store.requests(draft.request_keys)
+        keys = runner.stands(draft.request_keys)
+        calls = self._store.requests(keys)
         return Record(
             row_id=draft.row_id,
             language=piece.language_code,
@@ -137,7 +186,7 @@ class Session:
             seed_id=draft.seed.seed_id,
             seed=draft.seed.instruction,
             origin=draft.seed.origin,
-            texts=tuple(_text(n, *calls[key], runner) for n, key in enumerate(draft.request_keys) if key in calls),
+            texts=tuple(_text(n, *calls[key], runner) for n, key in enumerate(keys) if key in calls),
             filters=filters,
             error=draft.error,
         )
@@ -152,6 +201,7 @@ def lines(records: Sequence[Record], *, prompts: bool) -> Iterator[str]:
         yield f"            {record.seed_id}  {record.origin}"
         for text in record.texts:
             counted = f"{text.prompt_tokens} prompt and {text.completion_tokens} answer tokens, {text.finish_reason}"
+            counted += ", as in the build" if text.built else ""
             yield f"{text.step}: {counted}"
             if prompts:
                 for message in text.messages:
@@ -231,6 +281,19 @@ def _narrow(piece: Slice, asked: Asked) -> Slice:
     )  # fmt: skip
 
 
+def _for_one(piece: Slice, overrides: Sequence[str]) -> Slice:
+    """Return a slice whose engines answer a lone request soonest; what an override names stands."""
+    engine = _quick(piece.engine, overrides)
+    judge = piece.judge and msgspec.structs.replace(piece.judge, engine=_quick(piece.judge.engine, overrides))
+    return msgspec.structs.replace(piece, engine=engine, judge=judge)
+
+
+def _quick(engine: Target, overrides: Sequence[str]) -> Target:
+    named = {item.lstrip("+~").partition("=")[0].removeprefix("engine.") for item in overrides}
+    quick = config.load_class(engine, Engine, where="conf/engine").for_one(engine)
+    return {key: engine[key] if key in named and key in engine else value for key, value in quick.items()}
+
+
 def _seeds(seeds: list[Seed], task: str, asked: Asked) -> list[Seed]:
     if asked.seed is None:
         return seeds
@@ -274,6 +337,7 @@ def _text(number: int, request: Request, completion: Completion, runner: _Runner
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
         error=completion.error,
+        built=not request.backend.endswith(_Runner.PREVIEWED),
     )
 
 

@@ -8,12 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from m2l import preview
+from m2l.build import STORE
+from m2l.engine.base import ModelFile
+from m2l.engine.fake import Fake
+from m2l.records import Completion, FinishReason, Request
+from m2l.store import Store
 from tests.command import m2l
 from tests.conftest import ROOT, Edit, copy_project
 
@@ -98,7 +103,51 @@ def test_the_text_after_the_chat_template_is_shown(tmp_path: Path, monkeypatch: 
     first = texts(record)[0]
     assert isinstance(first["messages"], list)
     content = first["messages"][0]["content"]
+    assert not first["built"]
     assert str(first["seen"]).endswith(f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n")
+
+
+class TwoWays(Fake):
+    """An engine with a quicker way to answer one request, which draws alike and says that it was quick."""
+
+    def __init__(self, model: ModelFile, quick: bool) -> None:
+        super().__init__(model)
+        self.quick = quick
+
+    @classmethod
+    def for_one(cls, target: dict[str, object]) -> dict[str, object]:
+        return target | {"quick": True}
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        for index, request in enumerate(requests):
+            way = "quick" if self.quick else "thorough"
+            yield index, Completion(text=f"{way} {request.rng_seed}", finish_reason=FinishReason.STOP)
+
+
+@pytest.fixture
+def two_ways(project: Path) -> tuple[str, ...]:
+    """What is looked at on an engine with two ways."""
+    (project / "conf/engine/two_ways.yaml").write_text(
+        f"# @package engine\n_target_: {TwoWays.__module__}.{TwoWays.__name__}\nquick: false\n"
+    )
+    return ("eng_Latn", "--operator", "general_deepening", "engine=two_ways")
+
+
+def test_a_preview_is_quick_and_no_build_reads_it(project: Path, two_ways: tuple[str, ...]) -> None:
+    """What a preview writes stands under keys that no build has, drawn as the build draws; a build's text is shown."""
+    [quick] = look(project, *two_ways)
+    assert [(str(text["answer"])[:5], text["built"]) for text in texts(quick)] == [("quick", False)] * 2
+    [built] = look(project, *two_ways, "engine.quick=false")
+    assert [(str(text["answer"])[:8], text["built"]) for text in texts(built)] == [("thorough", True)] * 2
+    assert str(texts(quick)[0]["answer"]).split()[1] == str(texts(built)[0]["answer"]).split()[1]
+    assert look(project, *two_ways) == [built]
+    shown = m2l(project, "preview", *two_ways).stdout
+    assert shown.count("answer tokens, stop, as in the build\n") == 2
+    with Store(project / STORE) as store:
+        stored = store.requests([key for key, *_ in store.entries()]).values()
+    assert sorted((request.backend, completion.text.split()[0]) for request, completion in stored) == [
+        ("fake 1", "thorough"), ("fake 1", "thorough"), ("fake 1, previewed", "quick"), ("fake 1, previewed", "quick"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -139,7 +188,7 @@ def test_generated_text_cannot_steer_the_terminal() -> None:
     """Escape sequences in what a model wrote are printed, not sent."""
     text = preview.Text(
         step="evolve", messages=(), seen="Hello \x1b[2J", answer="\x1b]0;title\x07Bye\r\nagain", finish_reason="stop",
-        prompt_tokens=1, completion_tokens=1, error=None,
+        prompt_tokens=1, completion_tokens=1, error=None, built=False,
     )  # fmt: skip
     record = preview.Record(
         row_id="0", language="eng_Latn", task="general", operator="o", variation="", seed_id="0", seed="\x9bSeed",

@@ -51,6 +51,11 @@ class Engine(ABC):
         """Return its declaration with what follows from the model filled in; a slice holds this one."""
         return target
 
+    @classmethod
+    def for_one(cls, target: dict[str, object]) -> dict[str, object]:
+        """Return its declaration as it answers a lone request soonest, though perhaps by another text."""
+        return target
+
     @abstractmethod
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Yield (index into `requests`, completion) for each request once, in the order in which they end.

@@ -111,6 +111,10 @@ class Llama(Engine):
     def resolved(cls, target: dict[str, object], n_ctx_train: int) -> dict[str, object]:
         return target | {"n_ctx": target.get("n_ctx") or context(n_ctx_train)}
 
+    @classmethod
+    def for_one(cls, target: dict[str, object]) -> dict[str, object]:
+        return target | {"batch_invariant": False}
+
     @cached_property
     def chosen(self) -> Chosen:
         """How it is set on this machine."""
