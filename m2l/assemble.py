@@ -22,6 +22,9 @@ PARTS = Path("cache/parts")
 CONFIGS = {"seed_data": KINDS[:1], "seed_evol_data": KINDS[:2], "full_data": KINDS}
 """The three configs of the published dataset; each holds the rows of the one before it."""
 
+EXPORTED = "exported.json"
+"""Beside the dataset: the files that each exporter wrote, so that they go when the configuration names it no more."""
+
 NUMBERS = "numbers"
 """The folder beside the dataset with its numbers by language, task, operator and so on."""
 
@@ -58,14 +61,53 @@ def assemble(
         numbers=tables_,
         metrics=_flat(sizes, tables_, aside.height, metrics.overall(numbers)),
     )
-    for name, target in dataset.exporter.items():
-        config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml").export(content, root / dist)
+    _export(content, root / dist)
     for name, table in content.numbers.items():
         with writing(root / dist / NUMBERS / f"{name}.csv") as part_:
             table.write_csv(part_)
     with writing(root / dist / "metrics.json") as part_:
         part_.write_bytes(msgspec.json.format(msgspec.json.encode(content.metrics), indent=1) + b"\n")
     return content.metrics
+
+
+def _export(content: Dataset, folder: Path) -> None:
+    """Let each exporter write, and take away what was written by one that is named no more, and nothing else."""
+    before = _exported(folder)
+    written = {}
+    for name, target in content.spec.exporter.items():
+        exporter = config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml")
+        stood = _stamps(folder)
+        exporter.export(content, folder)
+        stands = _stamps(folder)
+        mine = {path for path, stamp in stands.items() if stood.get(path) != stamp}
+        written[name] = sorted(mine | (stands.keys() & set(before.get(name, ()))))
+    for path in {path for paths in before.values() for path in paths}.difference(*written.values()):
+        (folder / path).unlink(missing_ok=True)
+        for parent in (folder / path).parents:
+            if parent == folder or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+    with writing(folder / EXPORTED) as part_:
+        part_.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1) + b"\n")
+
+
+def _exported(folder: Path) -> dict[str, list[str]]:
+    """Return what each exporter wrote the last time; of a record that does not read or leaves the folder, nothing."""
+    try:
+        before = msgspec.json.decode((folder / EXPORTED).read_bytes(), type=dict[str, list[str]])
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
+    inside = folder.resolve()
+    return {
+        name: [path for path in paths if (folder / path).parent.resolve().is_relative_to(inside)]
+        for name, paths in before.items()
+    }
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return by path what changes when a file below a folder is written anew."""
+    files = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (status.st_ino, status.st_mtime_ns) for path, status in files}
 
 
 def run_all(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,26 @@ def test_datasets_loads_every_format(built: Path, tmp_path: Path) -> None:
             len(lines(built / f"data/dist/{name}/{split}.jsonl")) for split in ("train", "validation")
         )
         assert columns == sorted(own[name] + kept)
+
+
+def test_an_exporter_that_is_named_no_more_takes_its_files_along(built: Path) -> None:
+    """After it is taken out the output is that of a build without it, but for files that m2l did not write."""
+    dist, others = built / "data/dist", ("language=[eng_Latn,arb_Arab]", "recipe.validation=0.2")
+    notes, outside = dist / "sharegpt/notes.txt", built / "data/mine.txt"
+    notes.write_text("mine")
+    outside.write_text("mine")
+    record = json.loads((dist / "exported.json").read_text())
+    assert record["sharegpt"] == ["sharegpt/train.jsonl", "sharegpt/validation.jsonl"]
+    record["sharegpt"].append("../mine.txt")
+    (dist / "exported.json").write_text(json.dumps(record))
+    run(built, *others, "exporter=[messages]")
+    assert outside.exists()
+    assert notes.exists()
+    left = tree(dist)
+    shutil.rmtree(dist)
+    run(built, *others, "exporter=[messages]")
+    assert left == tree(dist) | {"sharegpt/notes.txt": left["sharegpt/notes.txt"]}
+    assert not [name for name in left if name.endswith(".parquet")]
 
 
 def test_a_split_that_is_gone_leaves_no_file(built: Path) -> None:
