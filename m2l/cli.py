@@ -349,3 +349,8 @@ def assemble_stage() -> None:
     root = here()
     metrics = assemble.assemble(root, slices.read_dataset(root / slices.FOLDER), kept=assemble.PARTS)
     print(", ".join(f"{name}: {rows} rows" for name, rows in metrics["rows"].items()))
+
+
+for _command in (found for one in (app, *GROUPS.values()) for found in one.registered_commands):
+    # Without one the list of commands would cut a sentence at the width of the terminal.
+    _command.short_help = (_command.callback.__doc__ or "").strip().partition("\n")[0]

@@ -183,3 +183,12 @@ def test_ctrl_c_ends_soon_and_keeps_the_work(engine: str, project: Path) -> None
     with Store(project / STORE, readonly=True) as store:
         assert len(store) >= len((project / "calls.txt").read_text().split()) - 1
         assert not list(store.damage())
+
+
+def test_the_list_of_commands_cuts_no_sentence(project: Path) -> None:
+    """Each command is listed with the whole of what its own help begins with, however narrow the terminal."""
+    listed = " ".join(m2l(project, "--help").stdout.split())
+    for name in ("plan", "sweep", "verify"):
+        own = m2l(project, name, "--help").stdout.split("\n\n")[1]
+        assert f"{name} {' '.join(own.split())}" in listed
+    assert "..." not in listed.partition("Commands:")[2]
