@@ -92,7 +92,7 @@ def quality(found: dict[str, tuple[Slice, Context]], half: str, data: Path | Non
         for source, rows in human(piece, sources, talks).items():
             if not rows:
                 continue
-            alone = {name: flt for name, flt in filters.items() if name != "near_duplicates" or source != "dialogues"}
+            alone = {name: flt for name, flt in filters.items() if name != "near_duplicates" or source == "declaration"}
             reasons = judge(rows, alone, context)
             wrong[source][code] = (sum(map(bool, reasons)), len(rows))
             fires["wrongly"].update(name for why in reasons for name in why)
@@ -135,10 +135,14 @@ def _plant(
 
 
 def _names(found: dict[str, tuple[Slice, Context]]) -> dict[str, str]:
-    """Return the codes by which a language may be named in a file of one's own."""
+    """Return the codes by which a language may be named in a file of one's own; `zh` is the first Chinese one."""
     short = {piece.language.bcp47: code for code, (piece, _) in found.items()}
+    bare = {name.partition("-")[0]: code for name, code in reversed(short.items())}
     return (
-        short | {piece.language.iso639_3: code for code, (piece, _) in found.items()} | {code: code for code in found}
+        bare
+        | short
+        | {piece.language.iso639_3: code for code, (piece, _) in found.items()}
+        | {code: code for code in found}
     )
 
 
