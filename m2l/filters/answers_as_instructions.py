@@ -37,11 +37,11 @@ class AnswersAsInstructions(Filter):
             alike = len(one & other) > self.max_similarity * len(one | other)
             return not alike and fold(response) not in fold(instruction)
 
-        said, before = pl.col("words"), pl.col("words").shift(1)
         folded, answer = pl.col("folded"), pl.col("folded").shift(1).fill_null("")
+        later = (pl.col("role") == "user") & (pl.col("position") > 0) & (answer.str.len_chars() >= self.min_letters)
+        said, before = pl.when(later).then("words"), pl.when(later).then(pl.col("words").shift(1))
         common, all_words = said.list.set_intersection(before).list.len(), said.list.set_union(before).list.len()
         repeats = folded.str.contains(answer, literal=True) | (common > self.max_similarity * all_words)
-        later = (pl.col("role") == "user") & (pl.col("position") > 0) & (answer.str.len_chars() >= self.min_letters)
         return {
             "answer_as_instruction": each(instructs, "seed_id", pl.when(first).then("content")),
             "answer_as_user_turn": ~(later & repeats),

@@ -34,8 +34,9 @@ class DeclaredChecks(Filter):
                 key = (operator, seed_id, instruction, *turns[:2])
                 if key not in firsts:
                     firsts[key] = [*declared.answer(case, operator), *declared.instruction(case, operator)]
-                found.append(sorted({*firsts[key], *declared.turns(case, variation)}))
-            return pl.Series(found, dtype=pl.List(pl.String))
+                found.append("\n".join(sorted({*firsts[key], *declared.turns(case, variation)})))
+            # a list of lists, which are mostly empty, would cost more than the checks
+            return pl.Series(found, dtype=pl.String).str.extract_all(r"[^\n]+")
 
         columns: list[str | pl.Expr] = ["task_evol_type", "multiturn_evol_type", "seed_id", "instruction", contents()]
         return {"declared": pl.map_batches(columns, failing, return_dtype=pl.List(pl.String))}
