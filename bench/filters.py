@@ -58,17 +58,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of *.jsonl with your own human-written text")
     parser.add_argument("--languages", help="codes, separated by commas; all by default")
     parser.add_argument("--sizes", default="10000,50000,200000", help="conversations to time; empty for none")
+    parser.add_argument("--only-human", action="store_true", help="plant no defects")
     parser.add_argument("--show", action="store_true", help="print what was judged wrongly")
     args = parser.parse_args()
     texts.fetch()
     found = contexts(args.languages and f"eng_Latn,{args.languages}")
-    quality(found, args.half, args.data, show=args.show)
+    quality(found, args.half, args.data, plant=not args.only_human, show=args.show)
     sizes = [int(size) for size in args.sizes.split(",") if size]
     if sizes:
         speed.report(sizes, args.languages)
 
 
-def quality(found: dict[str, tuple[Slice, Context]], half: str, data: Path | None, *, show: bool) -> None:
+def quality(found: dict[str, tuple[Slice, Context]], half: str, data: Path | None, *, plant: bool, show: bool) -> None:
     """Print false rejects on human-written text, what was caught of each defect, and precision by rule."""
     declaration, dialogues = texts.articles(list(found)), texts.dialogues()
     own = texts.of_folder(data, _names(found)) if data else {}
@@ -100,11 +101,14 @@ def quality(found: dict[str, tuple[Slice, Context]], half: str, data: Path | Non
                 for row, why in zip(rows, reasons, strict=True):
                     if why:
                         print("WRONG", source, code, why, [turn["content"] for turn in row["conversation"][-2:]])
-        if answers.get(code):
+        if plant and answers.get(code):
             _plant(piece, context, filters, answers[code], english, foreign, caught, fires, show=show)
     _print_wrong(wrong, found)
-    _print_caught(caught)
-    _print_rules(fires)
+    if plant:
+        _print_caught(caught)
+        _print_rules(fires)
+        return
+    print("\nRejected by:", ", ".join(f"{name} {rows}" for name, rows in fires["wrongly"].most_common()))
 
 
 def _plant(
