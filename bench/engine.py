@@ -105,27 +105,41 @@ def _ceiling(workload: str, ours: Sequence[Found], requests: int) -> None:
     at_150 = statistics.median(own) * 150 / 1e6
     print(f"\n{WORKLOADS[workload]}: outside of llama_decode {_told(own, 0)} microseconds a token, "
           f"{_told([100 * part for part in share], 1)}% of the time; {100 * at_150:.1f}% at 150 tokens/s")  # fmt: skip
-    rates = batched_bench(ours[0]["slots"], ours[0]["threads"])
-    if rates is not None:
-        prefill, decode = rates
-        least = [run["evaluated"] / prefill + run["written"] / decode for run in ours]
-        of = [bound / run["seconds"] for bound, run in zip(least, ours, strict=True)]
-        print(f"{WORKLOADS[workload]}: llama-batched-bench evaluates {prefill:.0f} and decodes {decode:.0f} tokens/s "
-              f"at {ours[0]['slots']} sequences; m2l reached {_told(of, 2)} of that\n", flush=True)  # fmt: skip
+    size = round(ours[0]["evaluated"] / ours[0]["calls"])
+    rates = batched_bench(ours[0]["slots"], ours[0]["threads"], size)
+    if rates is None:
+        return
+    print(f"{WORKLOADS[workload]}: llama-batched-bench decodes {rates['decode']:.0f} tokens/s of {ours[0]['slots']} "
+          f"sequences, and evaluates {rates['best']:.0f} at best, {rates['size']:.0f} in calls of {size}, which is the "
+          "mean of these prompts' own parts;", end=" ")  # fmt: skip
+    for name in ("best", "size"):
+        least = [run["evaluated"] / rates[name] + run["written"] / rates["decode"] for run in ours]
+        print(_told([bound / run["seconds"] for bound, run in zip(least, ours, strict=True)], 2), end=" ")
+    print("of that was reached\n", flush=True)
 
 
-def batched_bench(slots: int, threads: int) -> tuple[float, float] | None:
-    """Return the rates of llama.cpp's own benchmark: prompt tokens of one sequence, tokens of `slots` sequences."""
-    command = [
-        "llama-batched-bench", "-m", str(MODEL), "-c", str(512 * slots), "-b", "2048", "-ub", "512", "-fa", "on",
-        "-t", str(threads), "-npp", "256", "-ntg", "32", "-npl", f"1,{slots}", "--output-format", "jsonl",
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return max(line["speed_pp"] for line in lines), max(line["speed_tg"] for line in lines if line["pl"] == slots)
+def batched_bench(slots: int, threads: int, size: int) -> dict[str, float] | None:
+    """Return the rates of llama.cpp's own benchmark, with or without flash attention, whichever is faster.
+
+    `decode`: tokens of `slots` sequences; `best`: prompt tokens in calls of 256 and more;
+    `size`: prompt tokens in calls of so many of one sequence.
+    """
+    lines = []
+    for flash in ("on", "off"):
+        command = [
+            "llama-batched-bench", "-m", str(MODEL), "-c", str(512 * slots), "-b", "2048", "-ub", "512", "-fa", flash,
+            "-t", str(threads), "-npp", f"{size},256", "-ntg", "32", "-npl", f"1,{slots}", "--output-format", "jsonl",
+        ]  # fmt: skip
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        lines += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {
+        "decode": max(line["speed_tg"] for line in lines if line["pl"] == slots and line["pp"] == 256),
+        "best": max(line["speed_pp"] for line in lines if line["pp"] == 256),
+        "size": max(line["speed_pp"] for line in lines if (line["pl"], line["pp"]) == (1, size)),
+    }
 
 
 def _best_server(workload: str) -> str | None:
@@ -176,7 +190,8 @@ def _m2l(rounds: Rounds, *, invariant: bool) -> Found:
     engine.load()
     found = _timed(engine.generate, rounds, lambda going_on: setattr(engine, "going_on", going_on))
     counts, chosen = engine.counts, engine.chosen
-    found |= {"evaluated": counts.evaluated, "distinct": _distinct(rounds), "decoding": engine.decoding_seconds}
+    found |= {"evaluated": counts.evaluated, "distinct": _distinct(rounds), "decoding": engine.decoding_seconds,
+              "calls": counts.calls}  # fmt: skip
     return found | {"slots": chosen.n_slots, "threads": chosen.n_threads, "peak": _peak()}
 
 

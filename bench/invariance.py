@@ -34,7 +34,7 @@ class Context:
     """A context of llama.cpp with many streams, by name of what is switched."""
 
     def __init__(
-        self, path: Path, *, unified: bool = False, flash: bool = True, swa_full: bool = True, threads: int = 2
+        self, path: Path, *, unified: bool = False, flash: bool = False, swa_full: bool = True, threads: int = 2
     ):
         self.model = _load(path, vocab_only=False, n_gpu_layers=0)
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
@@ -137,7 +137,7 @@ def measured(path: Path) -> dict[str, str]:
     found["the same, in calls of 40, 40, 40, 32, and 6 filled up to 8"] = _filled(context, tokens[: start + 6], start)
     context.close()
     switches: dict[str, dict[str, Any]] = {
-        "one thread": {"threads": 1}, "unified KV": {"unified": True}, "flash attention off": {"flash": False},
+        "one thread": {"threads": 1}, "unified KV": {"unified": True}, "flash attention": {"flash": True},
         "sliding window cut": {"swa_full": False},
     }  # fmt: skip
     for what, options in switches.items():

@@ -18,7 +18,7 @@ class Saved:
 
 @dataclass(slots=True)
 class Kept:
-    """Packed tokens, what a decoder saved of them, and the run in which it did."""
+    """Packed tokens, what a decoder saved of them, and the run in which they ended."""
 
     tokens: bytes
     content: Saved
@@ -37,28 +37,30 @@ class Aside:
         self.room, self.used = room, 0
         self._kept: dict[bytes, Kept] = {}
         self._order: list[bytes] = []
-        self._run, self._going_on, self._here = 0, False, b""
+        self.run, self._here = 0, b""
 
-    def begin(self, *, going_on: bool) -> None:
-        """Begin a run; what the two runs before it did not put here is let go."""
-        self._run, self._going_on, self._here = self._run + 1, going_on, b""
-        for tokens in [tokens for tokens, kept in self._kept.items() if kept.run < self._run - 2]:
+    def begin(self) -> None:
+        """Begin a run; what ended before the two runs before it is let go."""
+        self.run, self._here = self.run + 1, b""
+        for tokens in [tokens for tokens, kept in self._kept.items() if not self.lasts(kept.run)]:
             self._drop(tokens)
 
-    def wants(self, tokens: bytes | bytearray) -> bool:
-        """Say whether a sequence that has ended is to be put here: if its run goes on, and none goes further."""
-        if not self._going_on or not self.room:
-            return False
-        place = bisect_left(self._order, bytes(tokens))
-        return not (place < len(self._order) and self._order[place].startswith(tokens))
+    def lasts(self, run: int) -> bool:
+        """Say whether what ended in a run may still go on."""
+        return run >= self.run - 2
 
-    def put(self, tokens: bytes, content: Saved) -> None:
-        """Take a sequence in, in place of what it goes on from; let go what is needed last until there is room."""
+    def wants(self, tokens: bytes | bytearray) -> bool:
+        """Say whether a sequence that has ended is to be put here: if none that goes further is."""
+        place = bisect_left(self._order, bytes(tokens))
+        return bool(self.room) and not (place < len(self._order) and self._order[place].startswith(tokens))
+
+    def put(self, tokens: bytes, content: Saved, run: int) -> None:
+        """Take in a sequence that ended in a run, for what it goes on from; let go what is needed last till all fit."""
         place = bisect_left(self._order, tokens)
         while place and tokens.startswith(self._order[place - 1]):
             place -= 1
             self._drop(self._order[place])
-        self._kept[tokens] = Kept(tokens, content, self._run)
+        self._kept[tokens] = Kept(tokens, content, run)
         insort(self._order, tokens)
         self.used += content.size
         while self.used > self.room:
@@ -74,7 +76,7 @@ class Aside:
 
     def _needed(self, tokens: bytes) -> tuple[int, bytes]:
         """Return when a sequence is needed again, for comparison."""
-        if self._kept[tokens].run == self._run:
+        if self._kept[tokens].run == self.run:
             return 1, tokens
         return (0 if tokens >= self._here else 2), tokens
 

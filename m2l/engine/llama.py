@@ -5,10 +5,12 @@ The low-level API decodes many sequences in one batch. Each slot is a KV stream 
 sliding-window layers keep their whole cache, so that any prefix can be copied.
 
 On CPUs llama.cpp chooses its kernels by the number of rows in a call: another for less
-than 8, another for what is left over of groups of 4, and another attention from 64 tokens
-of a sequence on. Where each call is filled up to whole groups, at least two of them and
-less than 64 tokens, a row's result depends on its own sequence alone. This is what
-`batch_invariant` does; docs/engine.md has the measurements.
+than 8, and another for what is left over of groups of 4. Without flash attention, which is
+the slower way to evaluate a prompt there, the same token has other bits as one of several
+of its sequence in a call than as the only one. So calls are filled up to whole groups, two
+at least, and what was written is evaluated again where it becomes part of a prompt: then
+a row's result depends on its own sequence alone. This is what `batch_invariant` does;
+docs/engine.md has the measurements.
 """
 
 import ctypes
@@ -37,11 +39,8 @@ from m2l.machine import this_machine
 from m2l.records import Completion, FinishReason, Request
 from m2l.templates import render_chat
 
-LOOP = 2
+LOOP = 3
 """Raised when a change of this module or of the scheduler may change a text; part of the backend's name."""
-
-_MOST = 60
-"""Tokens of a sequence in a call, at most, if results are not to depend on it."""
 
 _GPU = 1
 """ggml's `GGML_BACKEND_DEVICE_TYPE_GPU`."""
@@ -211,12 +210,13 @@ class _LlamaDecoder:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = (chosen.n_ctx + FEWEST) * streams
         params.n_seq_max = streams
-        params.n_batch = params.n_ubatch = max(chosen.n_batch, streams, _MOST)
+        params.n_batch = params.n_ubatch = max(self._filled(chosen.n_batch), streams)
         params.n_threads = params.n_threads_batch = chosen.n_threads
         params.n_outputs_max = streams
         params.kv_unified = False
         params.swa_full = True
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        flash = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED, llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.flash_attn_type = flash[chosen.n_gpu_layers == 0]
         params.no_perf = True
         self._context = llama_cpp.llama_init_from_model(self._model, params)
         if not self._context:
@@ -226,6 +226,7 @@ class _LlamaDecoder:
         self._lengths = [0] * streams
         # What is further back than the window of the last token is not saved of the layers that have one.
         self.n_saved = llama_cpp.llama_model_n_swa(self._model) or chosen.n_ctx
+        self.reads_what_it_wrote = not chosen.batch_invariant
         self.seconds = 0.0
         self._samplers: dict[int, Sampler] = {}
         self._requests: Sequence[Request] = ()
@@ -289,22 +290,17 @@ class _LlamaDecoder:
             raise EngineError("llama.cpp: a sequence that was put aside cannot be taken back. Set engine.keep_gb to 0.")
         self._lengths[slot] = saved.length
 
-    def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
+    def extend(self, slot: int, tokens: Sequence[int]) -> None:
         """See `Decoder`. What fills a call up comes after its tokens, so that they do not see it, and is forgotten."""
-        most = _MOST if self._invariant else self.n_batch
-        for begin in range(0, len(tokens), most):
-            part = tokens[begin : begin + most]
-            rows, first = self._filled(len(part)), start + begin
-            self._batch.fill([*part, *[0] * (rows - len(part))], range(first, first + rows), [slot] * rows)
-            self._decode()
-            if rows > len(part):
-                llama_cpp.llama_memory_seq_rm(self._memory, slot, first + len(part), -1)
-        self._lengths[slot] = start + len(tokens)
+        start, rows = self._lengths[slot], self._filled(len(tokens))
+        self._batch.fill([*tokens, *[0] * (rows - len(tokens))], range(start, start + rows), [slot] * rows)
+        self._decode()
+        self.trim(slot, start + len(tokens))
 
-    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
+    def step(self, tokens: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
         """See `Decoder`."""
         asked, rows = len(tokens), self._filled(len(tokens))
-        self._batch.fill([*tokens, *[0] * (rows - asked)], [*positions, *self._lengths[asked:rows]], range(rows))
+        self._batch.fill([*tokens, *[0] * (rows - asked)], self._lengths[:rows], range(rows))
         self._batch.sampled[:rows] = 1  # those that fill it up too: the last layer is computed for these rows alone
         self._decode()
         for slot in range(rows):

@@ -49,14 +49,18 @@ class Decoder(Protocol):
     def load(self, slot: int, saved: Saved) -> None:
         """Make the content of a slot what was saved of some slot."""
 
-    def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
-        """Evaluate tokens from position `start` on."""
+    def extend(self, slot: int, tokens: Sequence[int]) -> None:
+        """Evaluate tokens of a prompt that follow what a slot holds."""
 
     @property
     def n_saved(self) -> int:
         """How many tokens of a sequence, its first ones, can be saved."""
 
-    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
+    @property
+    def reads_what_it_wrote(self) -> bool:
+        """Whether a token that was written may stand for the same one of a prompt."""
+
+    def step(self, tokens: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
         """Evaluate one token in each of the first slots and return the next token of each.
 
         A slot without a job is between others that have one; its content stays as it was.
@@ -102,11 +106,15 @@ class _Filling:
 
 @dataclass(slots=True)
 class Counts:
-    """What was done, in tokens: `evaluated` prompt tokens against `prompt` ones, and `written`."""
+    """What was done, in tokens: `evaluated` prompt tokens against `prompt` ones, and `written`.
+
+    Prompts were evaluated in `calls`, tokens written in `steps`.
+    """
 
     prompt: int = 0
     evaluated: int = 0
     written: int = 0
+    calls: int = 0
     steps: int = 0
 
 
@@ -120,8 +128,12 @@ class Scheduler:
     def __init__(self, decoder: Decoder, keep: int = 0) -> None:
         self.decoder = decoder
         self.counts = Counts()
+        # What a slot holds and a prompt may begin with; what was written after it may be there, too.
         self._held: list[bytearray] = [bytearray() for _ in range(decoder.n_slots)]
         self._slots: list[_Running | None] = [None] * decoder.n_slots
+        self._going_on = False
+        # The run in which a sequence ended that goes on, by the slot that holds it; 0 where there is none.
+        self._ended = [0] * decoder.n_slots
         self._filling: _Filling | None = None
         self._aside = Aside(keep)
 
@@ -143,9 +155,10 @@ class Scheduler:
         order = along_the_tree([job.tokens for job in fitting], [job.max_tokens for job in fitting])
         waiting = deque(fitting[place] for place in order)
         del fitting, order
-        self._aside.begin(going_on=going_on)
-        self._filling = None
+        self._aside.begin()
+        self._going_on, self._filling = going_on, None
         self._slots = [None] * self.decoder.n_slots
+        self._ended = [run if self._aside.lasts(run) else 0 for run in self._ended]
         for slot, held in enumerate(self._held):  # a run that was given up may have gone a step further
             self.decoder.trim(slot, len(held) // WIDTH)
         while waiting or self._filling or any(self._slots):
@@ -173,18 +186,18 @@ class Scheduler:
         left = self.decoder.n_batch
         while left > 0:
             if self._filling is None:
-                slot = next((slot for slot, running in enumerate(self._slots) if running is None), None)
-                if slot is None or not waiting:
+                free = [slot for slot, running in enumerate(self._slots) if running is None]
+                if not free or not waiting:
                     return
-                job = waiting.popleft()
-                self._filling = _Filling(job, slot, self._begin(job, slot))
+                self._filling = self._begin(waiting.popleft(), free)
             part = self._filling
             last = len(part.job.tokens) - 1
             end = min(part.done + left, last)
             tokens = part.job.tokens[part.done : end]
             if tokens:
-                self.decoder.extend(part.slot, tokens, part.done)
+                self.decoder.extend(part.slot, tokens)
                 self._held[part.slot] += packed(tokens)
+                self.counts.calls += 1
             self.counts.evaluated += len(tokens)
             left -= len(tokens)
             part.done = end
@@ -194,10 +207,18 @@ class Scheduler:
                 self.counts.evaluated += 1
                 self._filling = None
 
-    def _begin(self, job: Job, slot: int) -> int:
-        """Give a slot the longest prefix of a prompt that any slot holds or that was put aside; return its length."""
+    def _begin(self, job: Job, free: Sequence[int]) -> _Filling:
+        """Give a free slot the longest prefix of a prompt that any slot holds or that was put aside.
+
+        It is the first one, or that which holds more of the prompt than could be put aside.
+        """
         prompt = packed(job.tokens)
-        shared, _, source = max((common(held, prompt), index == slot, index) for index, held in enumerate(self._held))
+        shares = [common(held, prompt) for held in self._held]
+        slot = max(free, key=lambda place: (max(shares[place], self.decoder.n_saved), -place))
+        if shares[slot] <= self.decoder.n_saved:
+            self._put_aside(slot)
+        self._ended[slot] = 0
+        shared, _, source = max((share, index == slot, index) for index, share in enumerate(shares))
         saved = self._aside.take(prompt, more_than=shared)
         if saved is not None:
             shared = common(saved.tokens, prompt)
@@ -208,15 +229,24 @@ class Scheduler:
         self.decoder.trim(slot, shared)
         self._held[slot] = bytearray(packed(job.tokens[:shared]))
         self.counts.prompt += len(job.tokens)
-        return shared
+        return _Filling(job, slot, shared)
 
     def _close_gaps(self) -> None:
-        """Move the last running sequences into free slots before them."""
+        """Move the last running sequences into free slots before them, but for those that hold more than can be saved.
+
+        To evaluate that again would take as long as the idle row does.
+        """
         busy = self._filling.slot if self._filling else None
-        free = [slot for slot, running in enumerate(self._slots) if running is None and slot != busy]
+        most = self.decoder.n_saved * WIDTH
+        free = [
+            slot
+            for slot, running in enumerate(self._slots)
+            if running is None and slot != busy and not (self._ended[slot] and len(self._held[slot]) > most)
+        ]
         taken = [slot for slot, running in enumerate(self._slots) if running is not None]
         while free and taken and free[0] < taken[-1]:
             gap, last = free.pop(0), taken.pop()
+            self._put_aside(gap)
             self.decoder.copy(last, gap)
             self._held[gap] = bytearray(self._held[last])
             self._slots[gap], self._slots[last] = self._slots[last], None
@@ -229,28 +259,28 @@ class Scheduler:
         rows = self._slots[: there[-1] + 1]
         following = self.decoder.step(
             [sequence.last if sequence else 0 for sequence in rows],
-            [len(held) // WIDTH for held in self._held[: len(rows)]],
             [sequence.job.index if sequence else None for sequence in rows],
         )
         self.counts.steps += 1
         for slot, (sequence, token) in enumerate(zip(rows, following, strict=True)):
             if sequence is None:
                 continue
-            self._held[slot] += packed((sequence.last,))
+            if self.decoder.reads_what_it_wrote:
+                self._held[slot] += packed((sequence.last,))
             done = self._accept(sequence, token)
             if done is not None:
                 self._slots[slot] = None
-                self._put_aside(slot)
+                self._ended[slot] = self._aside.run if self._going_on else 0
                 yield sequence.job.index, done
 
     def _put_aside(self, slot: int) -> None:
-        """Save what can be of a sequence that has ended, if it is one that goes on."""
-        held, most = self._held[slot], self.decoder.n_saved
-        if self._aside.wants(held[: most * WIDTH]):
-            if len(held) > most * WIDTH:
-                self.decoder.trim(slot, most)
-                del held[most * WIDTH :]
-            self._aside.put(bytes(held), self.decoder.save(slot))
+        """Save what can be of what a slot holds, which is about to be lost, if it is a sequence that goes on."""
+        held, most, run = self._held[slot], self.decoder.n_saved, self._ended[slot]
+        self._ended[slot] = 0
+        if run and self._aside.wants(held[: most * WIDTH]):
+            del held[most * WIDTH :]
+            self.decoder.trim(slot, len(held) // WIDTH)
+            self._aside.put(bytes(held), self.decoder.save(slot), run)
 
     def _accept(self, sequence: _Running, token: int) -> Completion | None:
         """Take the next token of a sequence; return its completion if it has ended."""

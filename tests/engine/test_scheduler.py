@@ -18,11 +18,18 @@ END = 0
 ALPHABET = "abcdefgh éö水"
 
 
-class Held:
-    """A decoder whose next token follows from all that its slot holds."""
+WRITTEN = 1000
+"""What is added to a token that was written, where it is not the same as one that was read."""
 
-    def __init__(self, n_slots: int, n_ctx: int = 60, n_batch: int = 1000, n_saved: int = 1000) -> None:
+
+class Held:
+    """A decoder whose next token follows from all that its slot holds, and by which way it came there."""
+
+    def __init__(
+        self, n_slots: int, n_ctx: int = 60, n_batch: int = 1000, n_saved: int = 1000, reads_what_it_wrote: bool = True
+    ) -> None:
         self.n_slots, self.n_ctx, self.n_batch, self.n_saved = n_slots, n_ctx, n_batch, n_saved
+        self.reads_what_it_wrote = reads_what_it_wrote
         self.slots: list[list[int]] = [[] for _ in range(n_slots)]
         self.rows: list[int] = []
         self.evaluated = self.since_step = 0
@@ -48,15 +55,14 @@ class Held:
         """Take it back."""
         self.slots[slot] = list(saved.data)
 
-    def extend(self, slot: int, tokens: Sequence[int], start: int) -> None:
+    def extend(self, slot: int, tokens: Sequence[int]) -> None:
         """Extend a slot by part of a prompt."""
-        assert len(self.slots[slot]) == start
         assert tokens
         self.slots[slot] += tokens
         self.evaluated += len(tokens)
         self.since_step += len(tokens)
 
-    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
+    def step(self, tokens: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
         """Extend the first slots by a token each, but for those without a job."""
         told = [job for job in jobs if job is not None]
         assert len(set(told)) == len(told) <= len(jobs) <= self.n_slots
@@ -67,10 +73,10 @@ class Held:
         self.between.append(self.since_step)
         self.since_step = 0
         result = []
-        for slot, (token, position, job) in enumerate(zip(tokens, positions, jobs, strict=True)):
-            assert len(self.slots[slot]) == position < self.n_ctx
+        for slot, (token, job) in enumerate(zip(tokens, jobs, strict=True)):
+            assert len(self.slots[slot]) < self.n_ctx
             if job is not None:
-                self.slots[slot].append(token)
+                self.slots[slot].append(token if self.reads_what_it_wrote else token + WRITTEN)
             result.append(following(self.slots[slot]) if job is not None else -1)
         return result
 
@@ -92,10 +98,13 @@ def following(held: Sequence[int]) -> int:
     return value % 23
 
 
-def alone(job: Job, n_ctx: int) -> Completion:
-    """Return what a job gives by itself, one token after the other: the reference."""
-    decoder = Held(1, n_ctx)
-    history, data = list(job.tokens), b""
+def alone(job: Job, n_ctx: int, *, reads_what_it_wrote: bool = True) -> Completion:
+    """Return what a job gives by itself, one token after the other: the reference.
+
+    The last token of a prompt counts as written, as a step evaluates it.
+    """
+    decoder, mark = Held(1, n_ctx), 0 if reads_what_it_wrote else WRITTEN
+    history, data = [*job.tokens[:-1], job.tokens[-1] + mark], b""
     for count in range(1, job.max_tokens + 1):
         token = following(history)
         if token == END:
@@ -104,7 +113,7 @@ def alone(job: Job, n_ctx: int) -> Completion:
         ends = [data.find(stop) for stop in job.stop if stop in data]
         if ends:
             return _done(job, data[: min(ends)], count, FinishReason.STOP)
-        history.append(token)
+        history.append(token + mark)
     return _done(job, data, job.max_tokens, FinishReason.LENGTH)
 
 
@@ -117,21 +126,24 @@ prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=12), min_siz
 stops = st.lists(st.sampled_from([b"ab", b"c", "é".encode(), b"hg", b"zzz"]), max_size=2).map(tuple)
 
 
-@given(prompts, st.integers(1, 6), st.integers(1, 20), stops, st.sampled_from([1, 2, 5, 1000]), st.randoms())
+@given(
+    prompts, st.integers(1, 6), st.integers(1, 20), stops, st.sampled_from([1, 2, 5, 1000]), st.booleans(), st.randoms()
+)
 @settings(max_examples=200, deadline=None)
 def test_every_job_ends_once_as_if_it_were_alone(
-    tokens: list[list[int]], n_slots: int, max_tokens: int, stop: tuple[bytes, ...], n_batch: int, rng: object
-) -> None:
+    tokens: list[list[int]], n_slots: int, max_tokens: int, stop: tuple[bytes, ...], n_batch: int, reads: bool,
+    rng: object,
+) -> None:  # fmt: skip
     """Slots, order, neighbours and the cuts of a prompt change no answer; each job is answered once.
 
     There are never more rows than slots.
     """
     jobs = [Job(index, prompt, max_tokens, stop) for index, prompt in enumerate(tokens)]
     rng.shuffle(jobs)  # type: ignore[attr-defined]
-    decoder = Held(n_slots, n_batch=n_batch)
+    decoder = Held(n_slots, n_batch=n_batch, reads_what_it_wrote=reads)
     found = list(Scheduler(decoder).run(jobs))
     assert len(found) == len(jobs)
-    assert dict(found) == {job.index: alone(job, decoder.n_ctx) for job in jobs}
+    assert dict(found) == {job.index: alone(job, decoder.n_ctx, reads_what_it_wrote=reads) for job in jobs}
     assert all(rows <= n_slots for rows in decoder.rows)
 
 
@@ -150,17 +162,21 @@ def test_what_prompts_share_is_evaluated_once(tokens: list[list[int]], n_slots: 
     assert shared.evaluated == 20 + 8
 
 
-@given(prompts, prompts, st.integers(1, 6), st.sampled_from([3, 8, 1000]), st.sampled_from([2, 1000]))
+@given(prompts, prompts, st.integers(1, 6), st.sampled_from([3, 8, 1000]), st.sampled_from([2, 1000]), st.booleans())
 @settings(deadline=None)
 def test_a_second_round_builds_on_the_first(
-    first: list[list[int]], second: list[list[int]], n_slots: int, n_saved: int, n_batch: int
+    first: list[list[int]], second: list[list[int]], n_slots: int, n_saved: int, n_batch: int, reads: bool
 ) -> None:
-    """One scheduler, three rounds, the last goes on from the first: answers stay right, however little can be saved."""
-    decoder = Held(n_slots, n_saved=n_saved, n_batch=n_batch)
+    """One scheduler, three rounds, the last goes on from the first: answers stay right, however little can be saved.
+
+    Where what was written is not what a prompt would be, it is evaluated again.
+    """
+    decoder = Held(n_slots, n_saved=n_saved, n_batch=n_batch, reads_what_it_wrote=reads)
     scheduler = Scheduler(decoder, keep=40)
     for round_ in (first, second, [prompt + written(prompt, 2) + [1] for prompt in first]):
         jobs = [Job(index, prompt, 5, ()) for index, prompt in enumerate(round_)]
-        assert dict(scheduler.run(jobs, going_on=True)) == {job.index: alone(job, decoder.n_ctx) for job in jobs}
+        expected = {job.index: alone(job, decoder.n_ctx, reads_what_it_wrote=reads) for job in jobs}
+        assert dict(scheduler.run(jobs, going_on=True)) == expected
 
 
 def test_a_conversation_that_goes_on_costs_its_new_turn() -> None:
@@ -245,6 +261,24 @@ def test_conversations_that_go_on_are_put_aside() -> None:
     assert costs[4] > 60
 
 
+def test_what_cannot_be_saved_whole_stays_in_its_slot() -> None:
+    """Of conversations that are longer than can be saved, a turn costs its new tokens, though the first ends first."""
+    anything = tuple(bytes([byte]) for byte in ALPHABET.encode())
+    decoder = Endless(4, n_ctx=200, n_saved=3, reads_what_it_wrote=False)
+    scheduler = Scheduler(decoder, keep=10_000)
+    talks = [[1, 1, 1, 1, 1, first, 4] for first in (1, 2, 3)]
+    costs = []
+    for _ in range(3):
+        before = decoder.evaluated
+        decoder.begun.clear()
+        jobs = [Job(index, talk, 8, () if index else anything) for index, talk in enumerate(talks)]
+        found = dict(scheduler.run(jobs, going_on=True))
+        assert [found[index].completion_tokens for index in range(3)] == [1, 8, 8]
+        costs.append(decoder.evaluated - before)
+        talks = [[*talk, 5, 6, 7] for talk in talks]
+    assert costs == [5 + 3 * 2, 3 * 4, 3 * 4]
+
+
 def test_where_not_all_fit_what_is_needed_last_goes() -> None:
     """With room for four of six, four are taken up in every round; by age it would be none."""
     decoder, hits = Held(1, n_ctx=200), []
@@ -260,19 +294,19 @@ def test_where_not_all_fit_what_is_needed_last_goes() -> None:
         assert evaluated <= 4 * 3 + 2 * (alone_ // 6)
 
 
-@given(st.lists(st.tuples(prompts, st.booleans()), max_size=4), st.integers(1, 60))
-def test_what_is_put_aside_keeps_to_its_room_and_is_found(runs: list[tuple[list[list[int]], bool]], room: int) -> None:
+@given(st.lists(prompts, max_size=4), st.integers(1, 60))
+def test_what_is_put_aside_keeps_to_its_room_and_is_found(runs: list[list[list[int]]], room: int) -> None:
     """It is never more than there is room for; what is found shares as much as anything that is there."""
     aside = Aside(room)
-    for prompts, going_on in runs:
-        aside.begin(going_on=going_on)
+    for prompts in runs:
+        aside.begin()
         for prompt in prompts:
             key = packed(prompt)
             there = [common(key, other) for other in aside._kept]
             found = aside.take(key, more_than=0)
             assert (common(found.tokens, key) if found else 0) == max(there, default=0)
             if aside.wants(key):
-                aside.put(key, Saved(len(prompt), len(prompt), prompt))
+                aside.put(key, Saved(len(prompt), len(prompt), prompt), aside.run)
             assert aside.used == sum(kept.content.size for kept in aside._kept.values()) <= room
             assert aside._order == sorted(aside._kept)
 
@@ -350,9 +384,9 @@ def test_counts_say_what_was_done() -> None:
 class Circling(Held):
     """A decoder that says the same three tokens for ever where a prompt begins with 9."""
 
-    def step(self, tokens: Sequence[int], positions: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
+    def step(self, tokens: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
         """Go round."""
-        following = super().step(tokens, positions, jobs)
+        following = super().step(tokens, jobs)
         return [
             token % 3 + 1 if self.slots[slot][0] == 9 else other
             for slot, (token, other) in enumerate(zip(tokens, following, strict=True))
