@@ -93,6 +93,7 @@ def summary(root: Path) -> list[str]:
         + (f", {metrics['validation']} of them held out for validation." if metrics["validation"] else "."),
         f"Kept: {kept} of {attempted} conversations; the others lie beside them with their reasons.",
         "",
+        "By language, of evolved instructions and conversations together:",
         *_table(languages),
         "",
         f"Where: {DIST}/ (README.md is its card); in Python: datasets.load_dataset('{DIST}', 'full_data'). "

@@ -140,7 +140,7 @@ def test_summary_says_what_was_made_and_what_is_next(project: Path) -> None:
     assert m2l(project, "summary").returncode == 2
     run(project)
     done = m2l(project, "summary")
-    assert len(done.stdout.splitlines()) == 2 + 1 + 2 + 1 + 4
+    assert len(done.stdout.splitlines()) == 2 + 1 + 3 + 1 + 4
     assert re.search(r"^eng_Latn +48 +\d+ +\d+% +0 +\d+% +(\d+%|-) +\d+% +0\.\d\d +0\.\d\d$", done.stdout, re.MULTILINE)
     assert "data/dist" in done.stdout
     shown = re.search(r"m2l show (\w+)", done.stdout)
