@@ -8,7 +8,7 @@ import polars as pl
 from m2l import schema
 from m2l.draft import Draft, with_input
 from m2l.filters.base import Context
-from m2l.identify import MIN_LETTERS, in_language, in_script
+from m2l.identify import MIN_LETTERS, has_letters, in_language, in_script
 from m2l.pipeline import Drafts
 from m2l.records import FinishReason
 from m2l.repair import MIN_SCRIPT_SHARE
@@ -118,7 +118,7 @@ def _joined(parts: Iterable[tuple[str, ...]]) -> list[str]:
 
 def _verifiable(text: str, language: LanguageFacts) -> bool:
     """Say whether anything can tell the language of a text: no detector is asked about a few letters."""
-    return language.verify.method != "not_verifiable" and sum(map(str.isalpha, text)) >= MIN_LETTERS
+    return language.verify.method != "not_verifiable" and has_letters(text, MIN_LETTERS)
 
 
 def _holds(text: str, language: LanguageFacts) -> bool:
