@@ -109,18 +109,19 @@ def _ceiling(workload: str, ours: Sequence[Found], requests: int) -> None:
     found = batched_bench(ours[0]["slots"], ours[0]["threads"], size)
     for name in ("size", "best") if found else ():
         least = [_least(run, found, name) for run in ours]
-        print(f"{_told([bound / run['seconds'] for bound, run in zip(least, ours, strict=True)], 2)} "
-              f"of what llama-batched-bench would allow with prompts in calls of {size if name == 'size' else 256}")  # fmt: skip
+        reached = _told([bound / run["seconds"] for bound, run in zip(least, ours, strict=True)], 2)
+        tokens = f"{size}, the mean of these prompts' own parts" if name == "size" else "256"
+        print(f"reached {reached} of what llama-batched-bench would allow with calls of {tokens}")
     for flash, rates in found.items():
-        print(f"  flash attention {flash}: it decodes {rates['decode']:.0f} tokens/s of {ours[0]['slots']} sequences and "
-              f"evaluates {rates['size']:.0f} in calls of {size}, the mean of these prompts' own parts, "
-              f"{rates['best']:.0f} in calls of 256")  # fmt: skip
+        print(f"  flash attention {flash}: it decodes {rates['decode']:.0f} tokens/s of {ours[0]['slots']} sequences, "
+              f"evaluates {rates['size']:.0f} in calls of {size} and {rates['best']:.0f} in calls of 256")  # fmt: skip
     print(flush=True)
 
 
 def _least(run: Found, found: Mapping[str, Mapping[str, float]], name: str) -> float:
     """Return the seconds that llama-batched-bench's rates allow for a run's work, in its better setting."""
-    return min(run["evaluated"] / rates[name] + run["written"] / rates["decode"] for rates in found.values())
+    evaluated, written = float(run["evaluated"]), float(run["written"])
+    return min(evaluated / rates[name] + written / rates["decode"] for rates in found.values())
 
 
 def batched_bench(slots: int, threads: int, size: int) -> dict[str, dict[str, float]]:
