@@ -15,6 +15,7 @@ from m2l import config
 from tests.command import m2l
 from tests.conftest import ROOT
 from tests.helpers import run, tree
+from tests.trainers import TRAINERS
 
 FORMATS = config.options(ROOT, "exporter")
 NASTY = 'He said "no",\n\\ and \u2028 </script> \U0001f600 مرحبا \t ክፍል'
@@ -130,6 +131,25 @@ def test_datasets_loads_every_format(built: Path, tmp_path: Path) -> None:
             len(lines(built / f"data/dist/{name}/{split}.jsonl")) for split in ("train", "validation")
         )
         assert columns == sorted(own[name] + kept)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_trainers_read_what_the_dataset_says(built: Path, tmp_path: Path, trainer: str) -> None:
+    """TRL, Axolotl and LLaMA-Factory themselves find every turn of every row, where a Python that has them is named."""
+    python = os.environ.get("M2L_TRAINERS")
+    if not python:
+        pytest.skip("M2L_TRAINERS names no Python with trl, axolotl and llamafactory")
+    done = subprocess.run(
+        [python, "-W", "ignore", str(ROOT / "tests/trainers.py"), trainer, str(built / "data/dist")],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = full(built / "data/dist", "train")
+    if trainer == "llamafactory_alpaca":
+        rows = rows.filter(pl.col("no_of_turns") == 1)
+    said = [[[turn["role"], turn["content"]] for turn in turns] for turns in rows["conversation"].to_list()]
+    assert json.loads(done.stdout.splitlines()[-1]) == said
 
 
 def test_an_exporter_that_is_named_no_more_takes_its_files_along(built: Path) -> None:
