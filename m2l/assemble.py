@@ -82,7 +82,9 @@ def _export(content: Dataset, folder: Path) -> None:
         mine = {path for path, stamp in stands.items() if stood.get(path) != stamp}
         written[name] = sorted(mine | (stands.keys() & set(before.get(name, ()))))
     for path in {path for paths in before.values() for path in paths}.difference(*written.values()):
-        (folder / path).unlink(missing_ok=True)
+        if not (folder / path).is_file():
+            continue
+        (folder / path).unlink()
         for parent in (folder / path).parents:
             if parent == folder or not parent.is_dir() or any(parent.iterdir()):
                 break

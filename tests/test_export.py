@@ -239,3 +239,13 @@ def test_rows_are_streamed(built: Path, tmp_path: Path) -> None:
         peaks.append(int(done.stdout))
         sizes.append((tmp_path / str(thousands) / "messages/train.jsonl").stat().st_size)
     assert peaks[1] - peaks[0] < 0.5 * (sizes[1] - sizes[0])
+
+
+def test_a_record_of_exported_files_that_names_a_folder_harms_nothing(built: Path) -> None:
+    """A folder that somebody wrote into the record stays, with what is in it, and the build goes on."""
+    dist = built / "data/dist"
+    (dist / "mine").mkdir()
+    (dist / "mine/notes.txt").write_text("kept", encoding="utf-8")
+    (dist / "exported.json").write_text('{"gone": ["mine", "../dist", "."]}', encoding="utf-8")
+    run(built, "language=[eng_Latn,arb_Arab]", "recipe.validation=0.2")
+    assert (dist / "mine/notes.txt").read_text(encoding="utf-8") == "kept"

@@ -55,7 +55,7 @@ class Aside:
         return bool(self.room) and not (place < len(self._order) and self._order[place].startswith(tokens))
 
     def put(self, tokens: bytes, content: Saved, run: int) -> None:
-        """Take in a sequence that ended in a run, for what it goes on from; let go what is needed last till all fit."""
+        """Take in a sequence that ended in a run, in place of what it goes on from; let others go until all fit."""
         place = bisect_left(self._order, tokens)
         while place and tokens.startswith(self._order[place - 1]):
             place -= 1

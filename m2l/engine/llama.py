@@ -5,12 +5,12 @@ The low-level API decodes many sequences in one batch. Each slot is a KV stream 
 sliding-window layers keep their whole cache, so that any prefix can be copied.
 
 On CPUs llama.cpp chooses its kernels by the number of rows in a call: another for less
-than 8, and another for what is left over of groups of 4. Without flash attention, which is
-the slower way to evaluate a prompt there, the same token has other bits as one of several
-of its sequence in a call than as the only one. So calls are filled up to whole groups, two
-at least, and what was written is evaluated again where it becomes part of a prompt: then
-a row's result depends on its own sequence alone. This is what `batch_invariant` does;
-docs/engine.md has the measurements.
+than 8, and another for what is left over of groups of 4. Flash attention is slower there
+for prompts, and off; without it a token that is written, the only one of its sequence in a
+call, has other bits than the same one among several of a prompt. So calls are filled up to
+whole groups, two at least, and what was written is evaluated again where it becomes part of
+a prompt: then a row's result depends on its own sequence alone. This is what
+`batch_invariant` does; docs/engine.md has the measurements.
 """
 
 import ctypes
