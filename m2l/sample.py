@@ -75,14 +75,15 @@ def _traverse(alike: npt.NDArray[np.float64], cells: Sequence[npt.NDArray[np.uin
     number = len(alike)
     nearest = np.full(number, -1.0)
     turns = np.zeros(number)
-    worth = [(number + 1.0) ** (len(cells) - depth) * 4 for depth in range(len(cells))]
+    steps = np.zeros((number, number))
+    for depth, cell in enumerate(cells):
+        steps += (cell[:, None] == cell) * ((number + 1.0) ** (len(cells) - depth) * 4)
+    np.fill_diagonal(steps, np.inf)
     for _ in range(number):
         row = int(np.argmin(turns + nearest))
         yield row
         np.maximum(nearest, alike[row], out=nearest)
-        for cell, step in zip(cells, worth, strict=True):
-            turns[cell == cell[row]] += step
-        turns[row] = np.inf
+        turns += steps[row]
 
 
 def held_out(seed_ids: pl.Series, share: float) -> pl.Series:
