@@ -15,7 +15,7 @@ import polars as pl
 
 from m2l.sample import diverse
 from m2l.sketch import sketches
-from m2l.text import similarity, words
+from m2l.text import similarities, words
 
 TABLES = Path("data/tables")
 DRAWS = 50
@@ -55,7 +55,7 @@ def measure(texts: list[str], least: int) -> tuple[float, float, float]:
     """Return words a text, the share of distinct pairs of words among the first `least`, and the mean similarity."""
     found = [words(text) for text in texts]
     pairs = [pair for text in found for pair in pairwise(text)][:least]
-    alike = statistics.mean(similarity(*pair) for pair in combinations(texts, 2))
+    alike = statistics.mean(similarities(*zip(*combinations(texts, 2), strict=True)))
     return statistics.mean(map(len, found)), len(set(pairs)) / len(pairs), alike
 
 

@@ -220,7 +220,7 @@ def _examples(language: Language) -> Iterator[str]:
     }
     for family, terms in aims.items():
         for number, shot in enumerate(language.shots.evolve.get(family, ())):
-            if not any(mentions(shot.evolved, term) for term in terms):
+            if not mentions(shot.evolved, terms):
                 yield f"shots.evolve.{family}.{number}.evolved: names none of {', '.join(terms)}"
     for family, dialogues in language.shots.dialogue.items():
         if any(len(dialogue) < 4 or len(dialogue) % 2 for dialogue in dialogues):

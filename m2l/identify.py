@@ -19,7 +19,7 @@ def shares(text: str) -> tuple[tuple[str, int], ...]:
         _, _, found = pycld2.detect(seen, isPlainText="<" not in seen and "&" not in seen, bestEffort=True)
     except pycld2.error:
         return ()
-    return tuple((code, percent) for _, code, percent, _ in found)
+    return tuple([(code, percent) for _, code, percent, _ in found])  # a list is quicker than a generator
 
 
 @lru_cache(maxsize=16384)
@@ -46,7 +46,11 @@ def in_language(text: str, language: LanguageFacts, min_letters: int = MIN_LETTE
     A text of fewer than `min_letters` letters, and a language that no detector knows,
     are given the benefit of the doubt.
     """
-    if language.verify.method != "detectors" or not has_letters(text, min_letters):
+    if language.verify.method != "detectors":
         return True
     first = shares(text)
-    return bool(first and first[0][0] in language.verify.codes) or second_opinion(text) in language.verify.codes
+    return (
+        bool(first and first[0][0] in language.verify.codes)
+        or not has_letters(text, min_letters)
+        or second_opinion(text) in language.verify.codes
+    )

@@ -13,6 +13,8 @@ Owners = npt.NDArray[np.int64]
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
+_ALL, _KEPT, _BEGIN, _SIDE = np.uint64(64), np.uint64(40), np.uint64(17), np.uint64(1)
+"""Bits of a hash: all, those that stand below its owner where both are one number, and those by which most are told."""
 
 
 def of_words(words: pl.Series, size: int) -> tuple[Hashes, Owners]:
@@ -37,7 +39,7 @@ def _flat(words: pl.Series) -> tuple[pl.Series, Owners]:
 
 def of_characters(texts: pl.Series, size: int) -> tuple[Hashes, Owners]:
     """Return the hashes of all runs of `size` characters of each text; a shorter text is a run of its own."""
-    padded = ("\0" * size).join([*texts, ""])
+    padded = ("\0" * size).join([*texts.to_list(), ""])
     codes = np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     lengths = texts.str.len_chars().to_numpy().astype(np.int64)
     runs = np.maximum(1, lengths - size + 1)
@@ -46,21 +48,42 @@ def of_characters(texts: pl.Series, size: int) -> tuple[Hashes, Owners]:
     return _combined(codes, size)[inside], np.repeat(np.arange(len(texts)), runs)
 
 
+def similarities(one: tuple[Hashes, Owners], other: tuple[Hashes, Owners], number: int) -> npt.NDArray[np.float64]:
+    """Return for each of `number` owners the Jaccard similarity of its hashes in `one` and in `other`, as sets.
+
+    It is 1 where neither has any. Compared are 40 bits of a hash, of up to 2^23 owners:
+    of two texts of 200 n-grams, two unequal ones count as equal once in 10^7 pairs of texts.
+    """
+    keys = np.sort(np.concatenate([_owned(*part) << _SIDE | np.uint64(side) for side, part in enumerate((one, other))]))
+    keys = keys[np.concatenate([np.ones(min(1, len(keys)), dtype=bool), keys[1:] != keys[:-1]])] >> _SIDE
+    sizes, common = (
+        np.bincount((found >> _KEPT).view(np.int64), minlength=number)
+        for found in (keys, keys[1:][keys[1:] == keys[:-1]])
+    )
+    found = np.ones(number)
+    np.divide(common, sizes - common, out=found, where=sizes > 0)
+    return found
+
+
 def repeating(hashes: Hashes, owners: Owners, times: int) -> Owners:
-    """Return the owners that have some hash so many times or more."""
-    keys = hashes ^ (owners.astype(np.uint64) * _FACTOR)
-    ordered = np.sort(keys)
-    last = ordered[times - 1 :]
-    again = last[last == ordered[: len(last)]]
-    return owners[np.isin(keys, again)] if len(again) else owners[:0]
+    """Return the owners that have some hash so many times or more; as `similarities`, by 40 bits of it."""
+    keys = np.sort(_owned(hashes, owners))
+    last = keys[times - 1 :]
+    found: Owners = (last[last == keys[: len(last)]] >> _KEPT).astype(np.int64)
+    return found
 
 
 def places(hashes: Hashes, known: Hashes) -> tuple[Owners, npt.NDArray[np.bool_]]:
     """Return where each hash stands in `known`, which are sorted, and whether it stands there at all."""
-    if not len(known):
-        return np.zeros(len(hashes), dtype=np.int64), np.zeros(len(hashes), dtype=bool)
-    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    return at, known[at] == hashes
+    at = np.zeros(len(hashes), dtype=np.int64)
+    begins = np.zeros(1 << int(_BEGIN), dtype=bool)
+    begins[known >> (_ALL - _BEGIN)] = True
+    there = begins[hashes >> (_ALL - _BEGIN)]
+    maybe = np.flatnonzero(there)  # few, mostly: to look for a hash costs as much as making it
+    if len(maybe):
+        at[maybe] = np.minimum(np.searchsorted(known, hashes[maybe]), len(known) - 1)
+        there[maybe] = known[at[maybe]] == hashes[maybe]
+    return at, there
 
 
 def circling(texts: pl.Series, unit: int, least: int) -> npt.NDArray[np.bool_]:
@@ -71,13 +94,18 @@ def circling(texts: pl.Series, unit: int, least: int) -> npt.NDArray[np.bool_]:
     """
     if least - unit < 15:
         return np.ones(len(texts), dtype=bool)
-    codes = np.frombuffer("\0".join([*texts, ""]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    codes = np.frombuffer("\0".join([*texts.to_list(), ""]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     ends = np.cumsum(texts.str.len_chars().to_numpy().astype(np.int64) + 1)
     found = np.zeros(len(texts), dtype=bool)
     for size in range(1, unit + 1):
         equal = np.packbits(codes[:-size] == codes[size:])
         found[np.searchsorted(ends, 8 * np.flatnonzero(equal == 255), side="right")] = True
     return found
+
+
+def _owned(hashes: Hashes, owners: Owners) -> Hashes:
+    """Return numbers of which the order is that of the owners first; equal ones have one owner and equal hashes."""
+    return (owners.astype(np.uint64) << _KEPT) | (hashes >> (_ALL - _KEPT))
 
 
 def _windows(hashes: Hashes, owners: Owners, size: int) -> tuple[Hashes, Owners]:

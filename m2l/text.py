@@ -1,13 +1,14 @@
 """Text in every script: words by ICU, scripts by Unicode, and one way of folding for comparison."""
 
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import icu4py.breakers as breakers
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 import regex
+
+from m2l import ngrams
 
 _LETTER = regex.compile(r"[\p{L}\p{N}]")
 _UNREAD = regex.compile(r"(?:[^\p{L}\p{M}\p{N}]|[\u0610-\u061A\u064B-\u065F\u0670\u06D6-\u06ED])+")
@@ -33,20 +34,27 @@ _WORD = rf"(?:(?:{_A})+(?:['’‘.·‧․:](?:{_A})+)*|(?:{_N})+(?:[.,;'’‘
 """A word by the rules of UAX #29 for scripts with spaces between words, without a dictionary."""
 
 _NEEDS_ICU = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}\p{So}]"
+_MAY_CHANGE = (
+    r"[^\x00-\x7F¡«»¿À-ÖØ-öø-ÿĀ-ıĴ-ľŁ-ňŊ-žƏƒƠơƯưƳƴǍ-ǜəɓɔɖɗɛɣɩɲʋΆΈ-ΊΌΎ-ΡΣ-ώЀ-҂Ҋ-ԯԱ-Ֆա-ֆ"
+    r"\u0621-\u064A\u0660-\u0669\u0671-\u0674\u0679-\u06D3،؛؟۔\u06F0-\u06F9ሀ-ቈაა-ჺẠ-ỹ–—‘’“”、。々ぁ-ゖァ-ヺー一-鿏가-힣]"
+)
+"""A character that NFKC may change, or compose with the one before it: all but those that it certainly never does."""
+
 _END = "\u2029"
 """The sign between texts that are read as one: to ICU a paragraph's end, over which no word goes."""
 
 _LOWER, _FOLDED = ["ß", "ẞ", "ς", "և"], ["ss", "ss", "σ", "եւ"]
+_CASED = r"[ßςև\p{Uppercase}\p{Lt}]"
 _KEPT = 16384
-_WIDE = np.uint64(21)
-"""Bits of a code point."""
+_PAIRS = 128
+"""Pairs whose trigrams are held at once: few enough for the processor's cache, which halves the time."""
 
 _words: dict[tuple[str, str], tuple[str, ...]] = {}
 _folds: dict[str, str] = {}
 """What has been made of a text: rules ask for the same words and folded forms again and again."""
 
-_read: dict[tuple[str, str], tuple[pl.Series, int]] = {}
-"""Where the words of a text stand in what `read_all` made of its batch; few of them are ever looked at one by one."""
+_read: list[tuple[str, dict[str, int], pl.Series]] = []
+"""The last batches of `read_all`: their locale, and where the words of each text stand; few are asked for."""
 
 
 def words(text: str, locale: str = "en") -> tuple[str, ...]:
@@ -55,9 +63,15 @@ def words(text: str, locale: str = "en") -> tuple[str, ...]:
     if found is None:
         if len(_words) >= _KEPT:
             _words.clear()
-        batch, at = _read.get((text, locale), (None, 0))
-        found = _words[text, locale] = _broken(text, locale) if batch is None else tuple(batch[at].to_list())
+        found = _words[text, locale] = _known(text, locale) or _broken(text, locale)
     return found
+
+
+def _known(text: str, locale: str) -> tuple[str, ...]:
+    for language, places, batch in reversed(_read):
+        if language == locale and text in places:
+            return tuple(batch[places[text]].to_list())
+    return ()
 
 
 def _broken(text: str, locale: str) -> tuple[str, ...]:
@@ -89,8 +103,8 @@ def read_all(texts: pl.Series, locale: str) -> pl.DataFrame:
     scripts for which it needs a dictionary are left to it.
     """
     text = pl.col("text")
-    lower = text.str.to_lowercase().str.replace_many(_LOWER, _FOLDED)
-    normal = text.str.normalize("NFKC").str.to_lowercase().str.replace_many(_LOWER, _FOLDED)
+    lower = _casefolded(text)
+    normal = pl.coalesce(_casefolded(pl.when(text.str.contains(_MAY_CHANGE)).then(text).str.normalize("NFKC")), lower)
     table = texts.alias("text").to_frame().select(
         "text",
         words=pl.when(~text.str.contains(_NEEDS_ICU)).then(lower.str.extract_all(_WORD)),
@@ -100,23 +114,30 @@ def read_all(texts: pl.Series, locale: str) -> pl.DataFrame:
     if left.height:
         by_icu = left.with_columns(words=_by_icu(left["text"].to_list(), locale))
         table = pl.concat([table.filter(pl.col("words").is_not_null()), by_icu])
-    for known in (_read, _folds):
-        if len(known) + table.height > _KEPT:
-            known.clear()
-    found = table["text"].to_list()
-    _read.update(((text, locale), (table["words"], at)) for at, text in enumerate(found))
-    _folds.update(zip(found, table["folded"].to_list(), strict=True))
+    found, folded = table["text"].to_list(), table["folded"].to_list()
+    if len(_folds) + len(found) > _KEPT:
+        _folds.clear()
+    _folds.update(zip(found, folded, strict=True))
+    _read.append((locale, dict(zip(found, range(len(found)), strict=True)), table["words"]))
+    while sum(len(places) for _, places, _ in _read[1:]) > _KEPT:
+        del _read[0]
     return table
+
+
+def _casefolded(text: pl.Expr) -> pl.Expr:
+    """Return a text casefolded; one in a script without case is only looked through."""
+    cased = text.str.contains(_CASED)
+    some = pl.when(cased).then(text).otherwise(pl.lit(""))  # of null, polars would lower what was
+    return pl.when(cased).then(some.str.to_lowercase().str.replace_many(_LOWER, _FOLDED)).otherwise(text)
 
 
 def _by_icu(texts: list[str], locale: str) -> pl.Series:
     """Return what `_broken` does of each text, by one breaker for all of them: to open one costs as much as a text."""
     joined = _END.join([text.replace(_END, "\n") for text in texts] + [""])
     part, end = pl.col("part"), pl.col("part") == _END
-    lower = part.str.to_lowercase().str.replace_many(_LOWER, _FOLDED)
     return (
         pl.DataFrame({"part": list(breakers.WordBreaker(joined, locale))})
-        .select(lower, at=end.cum_sum() - end, end=end, word=part.str.contains(_LETTER.pattern))
+        .select(_casefolded(part), at=end.cum_sum() - end, end=end, word=part.str.contains(_LETTER.pattern))
         .filter(pl.col("word") | pl.col("end"))
         .group_by("at", maintain_order=True)
         .agg(part.filter("word"))["part"]
@@ -125,6 +146,8 @@ def _by_icu(texts: list[str], locale: str) -> pl.Series:
 
 def clean(text: str) -> str:
     """Return `text` without control characters and with single spaces, for the detectors."""
+    if text.isprintable() and "  " not in text:  # most are, and have no other space than that
+        return text.strip()
     single = " ".join(text.split())
     return single if single.isprintable() else str(_SPACE.sub(" ", _CONTROL.sub(" ", text))).strip()
 
@@ -168,36 +191,28 @@ def shingles(text: str, size: int = 5) -> list[str]:
     return list(dict.fromkeys(folded[start : start + size] for start in range(len(folded) - size + 1)))
 
 
-@lru_cache(maxsize=16384)
-def _trigrams(text: str) -> npt.NDArray[np.uint64]:
-    """Return the distinct trigrams of the folded text, each the code points of its characters in one number."""
-    folded = fold(text)
-    codes = np.frombuffer(folded.ljust(3, "\0").encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    wide = codes.astype(np.uint64)
-    return _distinct((wide[:-2] << _WIDE << _WIDE) | (wide[1:-1] << _WIDE) | wide[2:]) if folded else wide[:0]
+def similarities(ones: Sequence[str], others: Sequence[str]) -> list[float]:
+    """Return, for pairs of texts, their Jaccard similarity by character trigrams of the folded forms, 0 to 1.
+
+    Two texts without a letter or digit are equal.
+    """
+    found: list[float] = []
+    for start in range(0, len(ones), _PAIRS):
+        parts = (list(map(fold, texts[start : start + _PAIRS])) for texts in (ones, others))
+        one, other = (ngrams.of_characters(pl.Series(part, dtype=pl.String), 3) for part in parts)
+        found += ngrams.similarities(one, other, len(ones[start : start + _PAIRS])).tolist()
+    return found
 
 
-def _distinct(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    ordered = np.sort(numbers)
-    return np.concatenate([ordered[:1], ordered[1:][ordered[1:] != ordered[:-1]]])
-
-
-def similarity(one: str, other: str) -> float:
-    """Return the Jaccard similarity of two texts by character trigrams of their folded forms, 0 to 1."""
-    first, second = _trigrams(one), _trigrams(other)
-    union = len(_distinct(np.concatenate([first, second])))
-    return (len(first) + len(second) - union) / union if union else 1.0
-
-
-def mentions(text: str, term: str) -> bool:
-    """Say whether every word of `term` stands in `text`, in whatever inflected form.
+def mentions(text: str, terms: Iterable[str]) -> bool:
+    """Say whether every word of one of the terms stands in `text`, in whatever inflected form.
 
     A word counts if seven tenths of it, and three letters at least, are there from its
     beginning or up to its end: no list of forms exists for 73 languages, and most
     inflect at one side or the other.
     """
     folded = fold(text)
-    return all(head in folded or tail in folded for head, tail in _stems(term))
+    return any(all(head in folded or tail in folded for head, tail in _stems(term)) for term in terms)
 
 
 @lru_cache(maxsize=16384)
@@ -208,13 +223,13 @@ def _stems(term: str) -> tuple[tuple[str, str], ...]:
     return tuple((word[:size], word[-size:]) for word, size in zip(folded, sizes, strict=True))
 
 
-def content_words(text: str, locale: str) -> set[str]:
-    """Return the words of a text that are likely to carry content, and its numbers.
+def content_words(texts: Iterable[str], locale: str) -> set[str]:
+    """Return the words of some texts that are likely to carry content, and their numbers.
 
     A word is taken for one if it is of average length or longer among the distinct words
-    of the text, so that function words fall out without a list; in a text of one-letter
-    words all are taken.
+    of the texts, so that function words fall out without a list; among one-letter words
+    all are taken.
     """
-    found = set(words(text, locale))
+    found = {word for text in texts for word in words(text, locale)}
     mean = sum(map(len, found)) / len(found) if found else 0.0
     return {word for word in found if len(word) >= mean or word.isnumeric()}

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,16 @@ def test_what_repeats_itself_is_found(lists: list[list[str]], size: int, times: 
     found = ngrams.repeating(*ngrams.of_words(pl.Series(lists, dtype=pl.List(pl.String)), size), times)
     expected = {at for at, words in enumerate(lists) if max(Counter(_grams(words, size)).values(), default=0) >= times}
     assert set(found.tolist()) == expected
+
+
+@given(WORDS, WORDS, st.integers(1, 2))
+def test_similarity_is_that_of_the_sets(ones: list[list[str]], others: list[list[str]], size: int) -> None:
+    """Pair by pair, what two lists have in common of all that they have; two without a run are equal."""
+    number = min(len(ones), len(others))
+    runs = [ngrams.of_words(pl.Series(lists[:number], dtype=pl.List(pl.String)), size) for lists in (ones, others)]
+    sets = [(set(_grams(one, size)), set(_grams(other, size))) for one, other in zip(ones, others, strict=False)]
+    expected = [len(one & other) / len(one | other) if one | other else 1.0 for one, other in sets]
+    assert ngrams.similarities(runs[0], runs[1], number).tolist() == pytest.approx(expected)
 
 
 @given(st.lists(st.sets(st.integers(0, 99)), max_size=3), st.sets(st.integers(0, 99)))

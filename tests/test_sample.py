@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from m2l.digest import digest
 from m2l.sample import BLOCK, balanced, diverse, held_out, shortfalls
 from m2l.sketch import sketches
-from m2l.text import similarity
+from m2l.text import similarities
 
 AXES = ("task", "operator", "variation")
 cells = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.sampled_from("12")), max_size=60)
@@ -102,7 +102,7 @@ def test_cells_of_one_row_are_diverse_together() -> None:
     rows = table([("a", f"o{n}", f"v{n}") for n in range(len(content))]).with_columns(text=pl.Series(content))
     chosen = balanced(rows, 6, AXES, order=diverse(rows, sketches(rows["text"]), AXES))["text"]
     by_digest = balanced(rows, 6, AXES)["text"]
-    likest = [max(similarity(*pair) for pair in combinations(some, 2)) for some in (chosen, by_digest)]
+    likest = [max(similarities(*zip(*combinations(some, 2), strict=True))) for some in (chosen, by_digest)]
     assert likest[0] < 0.1 < 0.3 < likest[1]
 
 

@@ -1,10 +1,12 @@
 """Words, scripts and folding, in scripts that differ most."""
 
 import json
+import sys
 import unicodedata
 
 import polars as pl
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from icu4py.breakers import WordBreaker
@@ -105,3 +107,42 @@ def test_a_column_is_folded_as_a_text_is(line: str) -> None:
     normal = unicodedata.normalize("NFKC", line).casefold()
     kept = [sign for sign in normal if unicodedata.category(sign)[0] in "LMN" and not "\u064b" <= sign <= "\u065f"]
     assert text.read_all(pl.Series([line]), "en")["folded"].to_list() == ["".join(kept)] == [text.fold(line)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "similarity"),
+    [
+        ("What is snow?", "what is SNOW", 1.0),
+        ("abcd", "abce", 1 / 3),
+        ("日本語です", "日本語だ", 1 / 4),
+        ("ab", "abc", 0.0),
+        ("!?", "...", 1.0),
+        ("!?", "abc", 0.0),
+    ],
+)
+def test_similarity_is_the_share_of_common_trigrams(one: str, other: str, similarity: float) -> None:
+    """Counted by hand: folded texts, each trigram once; a shorter text is one of its own."""
+    assert text.similarities([one], [other]) == [pytest.approx(similarity)]
+
+
+def test_many_pairs_are_compared_as_each_by_itself() -> None:
+    """More pairs than are held at once, of texts of every length."""
+    ones = ["snow " * (number % 7) + str(number) for number in range(300)]
+    others = ["snow " * (number % 5) + str(number % 9) for number in range(300)]
+    alone = [text.similarities([one], [other])[0] for one, other in zip(ones, others, strict=True)]
+    assert text.similarities(ones, others) == alone
+
+
+def test_what_is_not_normalised_would_not_change() -> None:
+    """Of the characters that are passed over none changes by itself, is reordered, or goes into the one before it."""
+    seconds = {
+        parts[1]
+        for code in range(sys.maxunicode + 1)
+        if len(parts := unicodedata.decomposition(chr(code)).split()) == 2 and not parts[0].startswith("<")
+    }
+    passed = [chr(code) for code in range(sys.maxunicode + 1) if not regex.match(text._MAY_CHANGE, chr(code))]
+    assert len(passed) > 30_000
+    for character in passed:
+        assert unicodedata.normalize("NFKC", character) == character
+        assert not unicodedata.combining(character)
+        assert f"{ord(character):04X}" not in seconds

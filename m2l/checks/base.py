@@ -1,12 +1,13 @@
 """What a check is, and what it is shown."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
 
 from m2l.spec import Language, LanguageFacts, Seed
+from m2l.text import similarities
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,3 +68,25 @@ class Check(ABC):
     @abstractmethod
     def holds(self, case: Case) -> bool:
         """Say whether the case is as it should be."""
+
+    def all_hold(self, cases: Sequence[Case]) -> list[bool]:
+        """Say of many cases what `holds` says of each; a check that is cheaper so overrides this as well."""
+        return [self.holds(case) for case in cases]
+
+
+class AtMostSimilar(Check):
+    """Two texts of a case are at most `max_similarity` similar, by character trigrams."""
+
+    max_similarity: float
+
+    @abstractmethod
+    def texts(self, case: Case) -> tuple[str, str]:
+        """Return the two texts."""
+
+    def holds(self, case: Case) -> bool:
+        return self.all_hold([case])[0]
+
+    def all_hold(self, cases: Sequence[Case]) -> list[bool]:
+        pairs = [self.texts(case) for case in cases]
+        found = similarities([one for one, _ in pairs], [other for _, other in pairs])
+        return [similarity <= self.max_similarity for similarity in found]

@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from m2l.checks.base import Case, Check
+from m2l.checks.base import AtMostSimilar, Case, Check
 from m2l.identify import in_language, in_script
-from m2l.text import content_words, similarity, words
+from m2l.text import content_words, words
 
 
 class Shorter(Check):
@@ -33,7 +33,7 @@ class Longer(Check):
         return len(words(case.answer, case.locale)) >= self.min_share * len(words(case.previous, case.locale))
 
 
-class NewAnswer(Check):
+class NewAnswer(AtMostSimilar):
     """The answer is at most `max_similarity` similar to the one before, by character trigrams."""
 
     reason: ClassVar[str] = "answer_unchanged"
@@ -42,8 +42,8 @@ class NewAnswer(Check):
     def __init__(self, max_similarity: float) -> None:
         self.max_similarity = max_similarity
 
-    def holds(self, case: Case) -> bool:
-        return similarity(case.answer, case.previous) <= self.max_similarity
+    def texts(self, case: Case) -> tuple[str, str]:
+        return case.answer, case.previous
 
 
 class Recalls(Check):
@@ -53,9 +53,9 @@ class Recalls(Check):
     sentence: ClassVar[str] = "The answer recalls nothing of the first message."
 
     def holds(self, case: Case) -> bool:
-        first = content_words(case.turns[0], case.locale)
-        said = content_words(case.answer, case.locale)
-        given = content_words(case.question, case.locale)
+        first = content_words(case.turns[:1], case.locale)
+        said = content_words([case.answer], case.locale)
+        given = content_words([case.question], case.locale)
         return not first or bool((first - given) & said)
 
 
@@ -66,8 +66,8 @@ class Returns(Check):
     sentence: ClassVar[str] = "The conversation does not come back to its topic."
 
     def holds(self, case: Case) -> bool:
-        first = content_words(f"{case.turns[0]}\n{case.turns[1]}", case.locale)
-        now = content_words(f"{case.question}\n{case.answer}", case.locale)
+        first = content_words(case.turns[:2], case.locale)
+        now = content_words([case.question, case.answer], case.locale)
         return not first or bool(first & now)
 
 

@@ -1,12 +1,13 @@
 """Evolutions that are one: not a copy, not an answer, and the operator's aim visible where it can be seen."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from m2l.checks.base import Case, Check
-from m2l.text import fold, mentions, similarity, words
+from m2l.checks.base import AtMostSimilar, Case, Check
+from m2l.text import fold, mentions, words
 
 
-class Changed(Check):
+class Changed(AtMostSimilar):
     """The instruction is at most `max_similarity` similar to its seed's, by character trigrams."""
 
     reason: ClassVar[str] = "evolution_unchanged"
@@ -15,11 +16,11 @@ class Changed(Check):
     def __init__(self, max_similarity: float) -> None:
         self.max_similarity = max_similarity
 
-    def holds(self, case: Case) -> bool:
-        return similarity(case.instruction, case.seed.instruction) <= self.max_similarity
+    def texts(self, case: Case) -> tuple[str, str]:
+        return case.instruction, case.seed.instruction
 
 
-class NoAnswer(Check):
+class NoAnswer(AtMostSimilar):
     """The instruction is not the seed's answer: at most `max_similarity` similar to it, and not holding it.
 
     An answer of under `min_letters` letters and digits may stand in an instruction, as a label does.
@@ -31,12 +32,17 @@ class NoAnswer(Check):
     def __init__(self, max_similarity: float, min_letters: int) -> None:
         self.max_similarity, self.min_letters = max_similarity, min_letters
 
-    def holds(self, case: Case) -> bool:
-        answer = fold(case.seed.response)
-        if len(answer) < self.min_letters:
-            return True
-        close = similarity(case.instruction, case.seed.response) > self.max_similarity
-        return not close and answer not in fold(case.instruction)
+    def texts(self, case: Case) -> tuple[str, str]:
+        return case.instruction, case.seed.response
+
+    def all_hold(self, cases: Sequence[Case]) -> list[bool]:
+        return [
+            self._is_label(case) or (unlike and fold(case.seed.response) not in fold(case.instruction))
+            for case, unlike in zip(cases, super().all_hold(cases), strict=True)
+        ]
+
+    def _is_label(self, case: Case) -> bool:
+        return len(fold(case.seed.response)) < self.min_letters
 
 
 class AddsWords(Check):
@@ -72,4 +78,4 @@ class Mentions(Check):
             "format": language.formats,
             "neighbour": (language.neighbour.name,),
         }[self.what]
-        return any(mentions(case.instruction, term) for term in terms)
+        return mentions(case.instruction, terms)

@@ -7,7 +7,7 @@ import polars as pl
 
 from m2l.checks.base import Case
 from m2l.checks.declared import Declared
-from m2l.filters.base import Context, Filter, contents
+from m2l.filters.base import Context, Filter, contents, lists
 
 
 class DeclaredChecks(Filter):
@@ -19,24 +19,24 @@ class DeclaredChecks(Filter):
         declared = Declared(context.task, context.operator, context.variation)
 
         def failing(values: Sequence[pl.Series]) -> pl.Series:
-            firsts: dict[tuple[str, ...], list[str]] = {}
-            found = []
-            for operator, variation, seed_id, instruction, turns in zip(
-                *(part.to_list() for part in values), strict=True
-            ):
-                case = Case(
-                    language=context.language,
-                    others=context.others,
-                    seed=context.seeds[seed_id],
-                    instruction=instruction,
-                    turns=tuple(turns),
+            *columns, conversations = values
+            rows = zip(*(column.to_list() for column in columns), lists(conversations), strict=True)
+            found = declared.rows(
+                (
+                    Case(
+                        language=context.language,
+                        others=context.others,
+                        seed=context.seeds[seed_id],
+                        instruction=instruction,
+                        turns=tuple(turns),
+                    ),
+                    operator,
+                    variation,
                 )
-                key = (operator, seed_id, instruction, *turns[:2])
-                if key not in firsts:
-                    firsts[key] = [*declared.answer(case, operator), *declared.instruction(case, operator)]
-                found.append("\n".join(sorted({*firsts[key], *declared.turns(case, variation)})))
+                for operator, variation, seed_id, instruction, turns in rows
+            )
             # a list of lists, which are mostly empty, would cost more than the checks
-            return pl.Series(found, dtype=pl.String).str.extract_all(r"[^\n]+")
+            return pl.Series(["\n".join(reasons) for reasons in found], dtype=pl.String).str.extract_all(r"[^\n]+")
 
         columns: list[str | pl.Expr] = ["task_evol_type", "multiturn_evol_type", "seed_id", "instruction", contents()]
         return {"declared": pl.map_batches(columns, failing, return_dtype=pl.List(pl.String))}

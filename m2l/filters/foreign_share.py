@@ -59,7 +59,7 @@ class ForeignShare(Filter):
         some = pl.col("words").list.set_intersection(pl.lit(sorted(counted))).list.len() > 0
         ours = pl.lit(value=own == ENGLISH or context.language.verify.method == "not_verifiable")
         return {
-            "foreign_script": ~judged | ours | enough_of_script(context.language.script, 1 - self.max_foreign_script),
+            "foreign_script": enough_of_script(context.language.script, 1 - self.max_foreign_script, judged & ~ours),
             "english_inside": each(unmixed, "content", where=some & judged & ~ours),
         }
 

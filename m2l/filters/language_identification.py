@@ -1,11 +1,13 @@
 """Every turn in its language, by the pair of detectors that is right most often over 73 languages."""
 
+from functools import partial
 from typing import ClassVar
 
 import polars as pl
 
 from m2l.filters.base import Context, Filter, each, enough_of_script, expected
 from m2l.identify import in_language
+from m2l.spec import LanguageFacts
 
 
 class LanguageIdentification(Filter):
@@ -28,17 +30,29 @@ class LanguageIdentification(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         known, codes = context.languages, expected(context)
-        scripts = {language.script for language in known.values()}
-        right_script = {script: enough_of_script(script, self.min_script_share) for script in scripts}
+        trusted = [code for code, language in known.items() if language.verify.method == "not_verifiable"]
+        written_in = {
+            script: [code for code in known if known[code].script == script and code not in trusted]
+            for script in sorted({language.script for language in known.values()})
+        }
+
+        def among(some: list[str]) -> pl.Expr:
+            return pl.any_horizontal(pl.lit(value=False), *(codes.str.contains(code, literal=True) for code in some))
 
         def right_language(text: str, expected: str) -> bool:
             return any(in_language(text, known[code], self.min_letters) for code in expected.split())
 
         return {
-            "wrong_script": pl.any_horizontal(
-                codes.str.contains(code, literal=True)
-                & (pl.lit(value=language.verify.method == "not_verifiable") | right_script[language.script])
+            "wrong_script": among(trusted)
+            | pl.any_horizontal(
+                among(some) & enough_of_script(script, self.min_script_share, among(some))
+                for script, some in written_in.items()
+            ),
+            "wrong_language": pl.any_horizontal(
+                among([code]) & each(partial(self._holds, language), "content", where=among([code]))
                 for code, language in known.items()
             ),
-            "wrong_language": each(right_language, "content", codes),
         }
+
+    def _holds(self, language: LanguageFacts, text: str) -> bool:
+        return in_language(text, language, self.min_letters)

@@ -1,5 +1,6 @@
 """Checks: what holds and what does not, in several scripts, by hand."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -145,13 +146,25 @@ def test_a_check_holds_where_a_reader_would_say_so(check: Check, one: Case, hold
     assert check.holds(one) == holds
 
 
+def test_a_check_says_of_many_cases_what_it_says_of_each() -> None:
+    """Those that look at all cases at once, and those that do not."""
+    for check, _, _ in (*ANSWERS, *EVOLUTIONS, *DIALOGUES):
+        told = [
+            (one, holds)
+            for other, one, holds in (*ANSWERS, *EVOLUTIONS, *DIALOGUES)
+            if vars(other) == vars(check) and type(other) is type(check)
+        ]
+        assert check.all_hold([one for one, _ in told]) == [holds for _, holds in told]
+        assert check.all_hold([]) == []
+
+
 def test_every_check_has_a_reason_of_its_own() -> None:
     """No two classes reject for the same reason, so that counts by reason tell them apart."""
     found = [
         kind
         for module in (answers, evolutions, dialogues)
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Check) and kind is not Check
+        if isinstance(kind, type) and issubclass(kind, Check) and not inspect.isabstract(kind)
     ]
     assert len({kind.reason for kind in found}) == len(found) == 19
     assert {type(check) for check, _, _ in (*ANSWERS, *EVOLUTIONS, *DIALOGUES)} == set(found)

@@ -1,12 +1,14 @@
 """Each shipped filter with its shipped thresholds: what it keeps, what it rejects, and why."""
 
+import gc
+
 import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m2l.filters.base import Filter, apply
+from m2l.filters.base import Context, Filter, apply, lists
 from m2l.repetition import duplicate_share
 from m2l.spec import Seed
 from tests.conftest import ROOT
@@ -236,3 +238,29 @@ def test_odd_text_breaks_no_filter(name: str, text: str) -> None:
     """Empty, emoji, marks of direction, very long words, odd code points: a verdict, never an exception."""
     assert len(reasons(table(row(text, text), row(ENGLISH, text)), name, context())) == 2
     assert shipped(name)
+
+
+class _Broken(Filter):
+    """A filter whose rule fails."""
+
+    def rules(self, context: Context) -> dict[str, pl.Expr]:
+        return {"broken": pl.col("content").map_batches(_fail, return_dtype=pl.Boolean())}
+
+
+def _fail(_: pl.Series) -> pl.Series:
+    raise ValueError("broken")
+
+
+def test_garbage_is_collected_after_filters_as_before() -> None:
+    """While rows are judged no cycles are looked for; whatever happens, they are again after that."""
+    apply(table(row(ENGLISH, ENGLISH)), {}, context("eng_Latn"))
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="broken"):
+        apply(table(row(ENGLISH, ENGLISH)), {"broken": _Broken()}, context("eng_Latn"))
+    assert gc.isenabled()
+
+
+@given(st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=5))
+def test_lists_are_those_of_the_series(drawn: list[list[str]]) -> None:
+    """Empty lists and empty texts among them."""
+    assert lists(pl.Series(drawn, dtype=pl.List(pl.String))) == drawn
