@@ -13,7 +13,7 @@ DIMENSIONS = 256
 _MOST = 15
 """An n-gram's count stops here, so that nothing outweighs the rest."""
 
-_BATCH = 1024
+_BATCH = 128
 _FACTORS = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], dtype=np.uint32)
 """Odd numbers without a pattern (the primes of xxHash): for each character of a pair, and for the first pair of two."""
 

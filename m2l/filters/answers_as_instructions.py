@@ -1,10 +1,12 @@
 """User turns that are answers: the model wrote the wrong side of the conversation."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import polars as pl
 
-from m2l.filters.base import Context, Filter, each
+from m2l.filters.base import Context, Filter
+from m2l.ngrams import of_words, similarities
 from m2l.text import fold, words
 
 
@@ -26,23 +28,33 @@ class AnswersAsInstructions(Filter):
         self.min_letters = min_letters
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
-        locale = context.language.bcp47
-        first = (pl.col("position") == 0) & (pl.col("kind") != "seed")
+        responses = {name: seed.response for name, seed in context.seeds.items()}
+        spoken = pl.Series(
+            [words(text, context.language.bcp47) for text in responses.values()], dtype=pl.List(pl.String)
+        )
+        numbers = dict(zip(responses, range(len(responses)), strict=True))
 
-        def instructs(seed_id: str, instruction: str | None) -> bool:
-            response = context.seeds[seed_id].response
-            if instruction is None or len(fold(response)) < self.min_letters:
-                return True
-            one, other = set(words(instruction, locale)), set(words(response, locale))
-            alike = len(one & other) > self.max_similarity * len(one | other)
-            return not alike and fold(response) not in fold(instruction)
+        def of_seed(values: Sequence[pl.Series]) -> pl.Series:
+            return spoken.gather(values[0])
 
-        folded, answer = pl.col("folded"), pl.col("folded").shift(1).fill_null("")
-        later = (pl.col("role") == "user") & (pl.col("position") > 0) & (answer.str.len_chars() >= self.min_letters)
-        said, before = pl.when(later).then("words"), pl.when(later).then(pl.col("words").shift(1))
-        common, all_words = said.list.set_intersection(before).list.len(), said.list.set_union(before).list.len()
-        repeats = folded.str.contains(answer, literal=True) | (common > self.max_similarity * all_words)
+        def alike(values: Sequence[pl.Series]) -> pl.Series:
+            one, other = (of_words(series, 1) for series in values)
+            return pl.Series(similarities(one, other, len(values[0])) > self.max_similarity)
+
+        def says(where: pl.Expr, folded: pl.Expr, spoken: pl.Expr) -> pl.Expr:
+            judged = where & (folded.str.len_chars() >= self.min_letters)
+            holds = pl.when(judged).then("folded").str.contains(folded, literal=True).fill_null(value=False)
+            both = [pl.when(judged).then("words"), pl.when(judged).then(spoken)]
+            return judged & (holds | pl.map_batches(both, alike, pl.Boolean()))
+
+        first, user = pl.col("position") == 0, pl.col("role") == "user"
+        evolved = first & (pl.col("kind") != "seed")
+        folded = pl.when(evolved).then("seed_id").replace_strict({name: fold(text) for name, text in responses.items()})
+        number = pl.when(evolved).then("seed_id").replace_strict(numbers, return_dtype=pl.UInt32)
+        before = pl.col("folded").shift(1).fill_null("")
         return {
-            "answer_as_instruction": each(instructs, "seed_id", pl.when(first).then("content")),
-            "answer_as_user_turn": ~(later & repeats),
+            "answer_as_instruction": ~says(
+                evolved, folded.fill_null(""), pl.map_batches([number], of_seed, pl.List(pl.String()))
+            ),
+            "answer_as_user_turn": ~says(user & ~first, before, pl.col("words").shift(1)),
         }

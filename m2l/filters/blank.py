@@ -20,5 +20,7 @@ class Blank(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         content, read = pl.col("content"), pl.col("folded").str.len_chars()
-        seen = content.str.len_chars() - content.str.count_matches(r"\s")
+        enough = read >= self.min_share * content.str.len_chars()
+        spaces = pl.when(~enough).then(content).str.count_matches(r"\s").fill_null(0)  # most have enough with them, too
+        seen = content.str.len_chars() - spaces
         return {"empty": read > 0, "mostly_punctuation": (read == 0) | (read >= self.min_share * seen)}

@@ -54,9 +54,9 @@ class Leaks(Filter):
             words, seeds, made = values
             hashes, turns = of_words(words, size)
             at, known = places(hashes, shown)
-            others = owners[at] != seeds.to_numpy()[turns]
+            said, where = owners[at[known]], turns[known]
             quoting = np.zeros(len(words), dtype=bool)
-            quoting[turns[known & others]] = True
+            quoting[where[said != seeds.to_numpy()[where]]] = True
             return pl.Series(~(quoting & made.to_numpy()))
 
         content = pl.col("content")

@@ -32,7 +32,8 @@ class Refusals(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         own, user = context.language_code, pl.col("role") == "user"
-        said = pl.format(" {} ", pl.col("words").list.join(" ")).str.replace_many(["’"], ["'"])
+        heard = pl.when(~user).then("words").list.join(" ")
+        said = pl.format(" {} ", heard).str.replace_many(["’"], ["'"])
 
         def has(phrases: Mapping[str, Sequence[str]], within: int | None) -> pl.Expr:
             among_words, folded = said.str.slice(0, within), pl.col("folded").str.slice(0, within)

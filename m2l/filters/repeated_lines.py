@@ -34,8 +34,7 @@ class RepeatedLines(Filter):
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         content = pl.col("content")
-        unbroken = content.str.contains(rf"\S{{{self.min_circle}}}")
-        round_ = pl.map_batches([pl.when(unbroken).then(content)], self._may_circle, pl.Boolean())
+        round_ = pl.map_batches([content], self._may_circle, pl.Boolean())
         return {
             "repeated_lines": each(self._says_new, content, where=content.str.count_matches("\n") > 1),
             "repeated_characters": each(self._ends, content, where=round_),
