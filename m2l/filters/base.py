@@ -110,9 +110,9 @@ def each(function: Callable[..., bool], *columns: str | pl.Expr, where: pl.Expr 
 def enough_of_script(script: str, least: float, where: pl.Expr) -> pl.Expr:
     """Say of each turn, where `where` is true, whether a share `least` of its letters is of an ISO 15924 script.
 
-    One without letters has enough. A letter of a script that writes syllables or words counts three
-    times: a name in Latin letters makes a short sentence no foreign one. Letters are counted
-    only where one is foreign.
+    Elsewhere it is True, and a turn without letters has enough. A letter of a script that
+    writes syllables or words counts three times: a name in Latin letters makes a short
+    sentence no foreign one. Letters are counted only where one is foreign.
     """
     weight = 3 if script in WORD_SCRIPTS else 1
 
@@ -126,7 +126,7 @@ def enough_of_script(script: str, least: float, where: pl.Expr) -> pl.Expr:
 
 
 def lists(series: pl.Series) -> list[list[str]]:
-    """Return lists of text as Python's, in a tenth of the time that `to_list` takes."""
+    """Return lists of text as Python's; polars makes one list of all texts quicker than many of a few."""
     flat, ends = series.filter(series.list.len() > 0).explode().to_list(), series.list.len().cum_sum().to_list()
     return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -167,7 +167,7 @@ def apply(table: pl.DataFrame, filters: Mapping[str, Filter], context: Context) 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Look for no cycles among objects: filters make none, but so many that is new that all is looked at often."""
+    """Look for no cycles among objects: filters make none, but so many objects that each would be looked at often."""
     was = gc.isenabled()
     gc.disable()
     try:

@@ -39,9 +39,6 @@ class LanguageIdentification(Filter):
         def among(some: list[str]) -> pl.Expr:
             return pl.any_horizontal(pl.lit(value=False), *(codes.str.contains(code, literal=True) for code in some))
 
-        def right_language(text: str, expected: str) -> bool:
-            return any(in_language(text, known[code], self.min_letters) for code in expected.split())
-
         return {
             "wrong_script": among(trusted)
             | pl.any_horizontal(
