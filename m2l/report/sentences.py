@@ -1,6 +1,7 @@
 """What each reason for a rejection means, in a sentence for a person who reads what was rejected."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -34,5 +35,5 @@ def _checks() -> Iterator[type[Check]]:
     for found in pkgutil.iter_modules(checks.__path__):
         module = importlib.import_module(f"{checks.__name__}.{found.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Check) and value is not Check:
+            if isinstance(value, type) and issubclass(value, Check) and not inspect.isabstract(value):
                 yield value
