@@ -1,6 +1,7 @@
 """Text in every script: words by ICU, scripts by Unicode, and one way of folding for comparison."""
 
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -53,7 +54,7 @@ _words: dict[tuple[str, str], tuple[str, ...]] = {}
 _folds: dict[str, str] = {}
 """What has been made of a text: rules ask for the same words and folded forms again and again."""
 
-_read: list[tuple[str, dict[str, int], pl.Series]] = []
+_read: deque[tuple[str, dict[str, int], pl.Series]] = deque(maxlen=4)
 """The last batches of `read_all`: their locale, and where the words of each text stand; few are asked for."""
 
 
@@ -119,8 +120,6 @@ def read_all(texts: pl.Series, locale: str) -> pl.DataFrame:
         _folds.clear()
     _folds.update(zip(found, folded, strict=True))
     _read.append((locale, dict(zip(found, range(len(found)), strict=True)), table["words"]))
-    while sum(len(places) for _, places, _ in _read[1:]) > _KEPT:
-        del _read[0]
     return table
 
 

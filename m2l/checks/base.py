@@ -77,7 +77,8 @@ class Check(ABC):
 class AtMostSimilar(Check):
     """Two texts of a case are at most `max_similarity` similar, by character trigrams."""
 
-    max_similarity: float
+    def __init__(self, max_similarity: float) -> None:
+        self.max_similarity = max_similarity
 
     @abstractmethod
     def texts(self, case: Case) -> tuple[str, str]:

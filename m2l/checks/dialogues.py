@@ -39,9 +39,6 @@ class NewAnswer(AtMostSimilar):
     reason: ClassVar[str] = "answer_unchanged"
     sentence: ClassVar[str] = "The answer is nearly the one before."
 
-    def __init__(self, max_similarity: float) -> None:
-        self.max_similarity = max_similarity
-
     def texts(self, case: Case) -> tuple[str, str]:
         return case.answer, case.previous
 

@@ -13,9 +13,6 @@ class Changed(AtMostSimilar):
     reason: ClassVar[str] = "evolution_unchanged"
     sentence: ClassVar[str] = "The evolved instruction is nearly its seed."
 
-    def __init__(self, max_similarity: float) -> None:
-        self.max_similarity = max_similarity
-
     def texts(self, case: Case) -> tuple[str, str]:
         return case.instruction, case.seed.instruction
 
@@ -30,7 +27,8 @@ class NoAnswer(AtMostSimilar):
     sentence: ClassVar[str] = "The evolved instruction is an answer to its seed."
 
     def __init__(self, max_similarity: float, min_letters: int) -> None:
-        self.max_similarity, self.min_letters = max_similarity, min_letters
+        super().__init__(max_similarity)
+        self.min_letters = min_letters
 
     def texts(self, case: Case) -> tuple[str, str]:
         return case.instruction, case.seed.response
