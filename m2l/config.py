@@ -11,10 +11,10 @@ import importlib
 import inspect
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -278,28 +278,58 @@ def _filled(root: Path, group: str, name: str, value: Any, overrides: Sequence[s
 def instantiate(target: spec.Target, expected: type[T], *args: object, where: str, **extra: object) -> T:
     """Build the object that a declaration names by `_target_`, with its keys as keyword arguments.
 
-    Raises ConfigError if the class does not exist, is no `expected`, or does not take a key.
+    Raises ConfigError if the class does not exist, is no `expected`, or does not take a key
+    or its value.
     """
-    cls = load_class(target, expected, where=where)
-    kwargs = {key: value for key, value in target.items() if key != "_target_"}
-    accepted = [name for name in _keywords(cls) if name not in extra]
-    for key in kwargs:
-        if key not in accepted:
-            raise ConfigError(unknown(where, "key", key, accepted))
+    cls, kwargs = arguments(target, expected, where=where, without=extra.keys())
     try:
         return cls(*args, **kwargs, **extra)
     except (TypeError, ValueError) as err:
         raise ConfigError(f"{where}: {_first_line(err)}. Correct its keys.") from err
 
 
-def _keywords(cls: type) -> Iterator[str]:
-    """Yield what a class may be given by name, its bases' too where it passes on what it does not know."""
+def arguments(
+    target: spec.Target, expected: type[T], *, where: str, without: Collection[str] = ()
+) -> tuple[type[T], dict[str, Any]]:
+    """Return the class that a declaration names and its keyword arguments, as values of the types that they have there.
+
+    Raises ConfigError like `instantiate`, but for what the class itself finds wrong.
+    """
+    cls = load_class(target, expected, where=where)
+    accepted = {name: kind for name, kind in keywords(cls).items() if name not in without}
+    kwargs = {key: value for key, value in target.items() if key != "_target_"}
+    for key, value in kwargs.items():
+        if key not in accepted:
+            raise ConfigError(unknown(where, "key", key, list(accepted)))
+        kwargs[key] = _convert(value, accepted[key], where, key)
+    return cls, kwargs
+
+
+def keywords(cls: type) -> dict[str, Any]:
+    """Return by name the types of what a declaration may give a class.
+
+    Those of its bases are among them where it passes on what it does not know; what no
+    YAML can hold, such as a model's file, is not.
+    """
+    found: dict[str, Any] = {}
     for base in cls.__mro__:
-        if "__init__" in vars(base):
-            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-            yield from (p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return
+        if "__init__" not in vars(base) or base is object:
+            continue
+        init = vars(base)["__init__"]
+        hints = get_type_hints(init, include_extras=True)
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        named = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        for name in named:
+            if _in_yaml(hints.get(name, Any)):
+                found.setdefault(name, hints.get(name, Any))
+        if len(named) == len(parameters):
+            break
+    return found
+
+
+def _in_yaml(kind: Any) -> bool:
+    parts = get_args(kind) or (kind,)
+    return not any(isinstance(part, type) and part is not Any and part.__module__ != "builtins" for part in parts)
 
 
 def load_class(target: spec.Target, expected: type[T], *, where: str) -> type[T]:
@@ -315,11 +345,14 @@ def load_class(target: spec.Target, expected: type[T], *, where: str) -> type[T]
     return cls
 
 
-def _convert(value: Any, kind: type[T], where: str) -> T:
+def _convert(value: Any, kind: type[T], where: str, key: str = "") -> T:
+    """Return what was read, or the value of one `key` of it, as a `kind`; raises ConfigError."""
     try:
-        return msgspec.convert(value, kind, strict=True)
+        return msgspec.convert(value, kind, strict=True, str_keys=True)
     except msgspec.ValidationError as err:
         message = str(err)
+        if key:
+            message = message.replace("`$", f"`{key}") if "`$" in message else f"{message} - at `{key}`"
         found = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
         if found:
             known = _fields_at(kind, found[2] or "")

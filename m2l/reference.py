@@ -123,7 +123,7 @@ def _checks() -> Iterator[str]:
         module = importlib.import_module(f"m2l.checks.{name}")
         for cls in vars(module).values():
             if isinstance(cls, type) and issubclass(cls, Check) and cls.__module__ == module.__name__:
-                keys = ", ".join(f"`{key}`" for key in _keyword_types(cls))
+                keys = ", ".join(f"`{key}`" for key in config.keywords(cls))
                 about = (inspect.getdoc(cls) or "").splitlines()[0]
                 if not inspect.isabstract(cls):
                     rows.append([f"`m2l.checks.{name}.{cls.__name__}`", f"`{cls.reason}`", keys, about])
@@ -133,39 +133,14 @@ def _checks() -> Iterator[str]:
 
 def _arguments(cls: type, values: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
     rows = []
-    for key, (kind, default) in _keyword_types(cls).items():
-        shipped = f"`{_yaml(values[key])}`" if key in values else ("" if default is None else default)
+    for key, declared in config.keywords(cls).items():
+        kind = _type(declared)
+        shipped = f"`{_yaml(values[key])}`" if key in values else ""
         if isinstance(values.get(key), list):
-            kind = kind.replace("by name:", "list of")  # patterns of files, whose digests a slice adds
+            kind = kind.partition(" or by name")[0]  # what a slice makes of patterns is not for a declaration
         rows.append([f"`{key}`", kind, shipped, comments.get(key, "")])
     if rows:
         yield from _markdown(["key", "type", "as shipped", "what the shipped file says of it"], rows)
-
-
-def _keyword_types(cls: type) -> dict[str, tuple[str, str | None]]:
-    """Return the keyword arguments of a class's constructor with the words for their types."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for base in cls.__mro__:
-        if "__init__" not in vars(base) or base is object:
-            continue
-        init = vars(base)["__init__"]
-        hints = typing.get_type_hints(init)
-        parameters = list(inspect.signature(init).parameters.values())[1:]
-        for parameter in parameters:
-            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or parameter.name in found:
-                continue
-            if not _in_yaml(hints.get(parameter.name, Any)):
-                continue
-            found[parameter.name] = (_type(hints.get(parameter.name, Any)), None)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
-
-
-def _in_yaml(kind: Any) -> bool:
-    """Say whether an argument is one that a YAML may give: a model's file or a transport is not."""
-    parts = typing.get_args(kind) or (kind,)
-    return not any(inspect.isclass(part) and part not in _WORDS and part.__module__ != "builtins" for part in parts)
 
 
 def _type(kind: Any) -> str:

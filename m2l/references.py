@@ -6,6 +6,7 @@ from pathlib import Path
 from m2l import config, judging, prompts, templates
 from m2l.checks.declared import instances
 from m2l.draft import Draft
+from m2l.engine.base import Engine
 from m2l.errors import ConfigError, unknown
 from m2l.exporters.base import Exporter
 from m2l.filters.base import Filter
@@ -65,6 +66,7 @@ def check(root: Path, conf: Config) -> None:
             raise ConfigError(f"conf/filter/{name}.yaml: no judge gives marks. Choose one, such as judge=quality.")
     if conf.judge is not None:
         _check_judge(root, conf.judge)
+    config.arguments(conf.engine, Engine, where="conf/engine")
     for name, target in conf.exporter.items():
         config.instantiate(target, Exporter, where=f"conf/exporter/{name}.yaml")
     for step, allowed in prompts.VARIABLES.items():

@@ -16,7 +16,7 @@ ENGLISH = "eng_Latn"
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Weight = Annotated[float, msgspec.Meta(gt=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -321,7 +321,7 @@ class Recipe(Spec, frozen=True):
     repairs: NotNegative
     max_tokens: MaxTokens
     quota: Quota
-    validation: Share
+    validation: Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
     def seeds_wanted(self, task: str) -> int:
         """Return how many seeds of a task the recipe declares."""

@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -208,8 +209,7 @@ def test_an_overflow_holds_only_while_the_context_is_no_larger(project: Path) ->
     failed = Completion(text="", finish_reason=FinishReason.ERROR, prompt_tokens=95, error="context overflow")
     with Store(project / "other.sqlite") as store:
         store.put(request, failed)
-        small = piece(project, "+engine.n_ctx=100", "engine._target_=tests.helpers.Counting")
-        large = piece(project, "+engine.n_ctx=200", "engine._target_=tests.helpers.Counting")
+        small, large = (msgspec.structs.replace(piece(project), engine={"n_ctx": size}) for size in (100, 200))
         assert request.key in build.standing(store, [request], small)
         assert build.standing(store, [request], large) == {}
         good = Completion(text="now it fits", finish_reason=FinishReason.STOP)
@@ -245,7 +245,7 @@ def test_filters_are_tried_in_the_declared_order(project: Path) -> None:
     """A sweep, which composes, and `dvc repro`, which reads the file of a slice, give a row the same first reason."""
     declared = "refusals", "length", "blank"
     composed = compose(
-        project, f"filter=[{','.join(declared)}]", "filter.blank.min_share=2", "filter.length.max_words=1"
+        project, f"filter=[{','.join(declared)}]", "filter.blank.min_share=1", "filter.length.max_words=1"
     )
     slices.write(composed, project / slices.FOLDER)
     found = []

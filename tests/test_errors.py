@@ -96,6 +96,42 @@ CASES = {
         "ConfigError: conf/model/gemma3_270m.yaml with model.sampling.temperature=hot: Expected `float`, got `str` "
         "- at `sampling.temperature`. Correct it there.",
     ),
+    "wrong type in a filter": (
+        replace("conf/filter/length.yaml", "max_words: 400", "max_words: many"),
+        [],
+        "ConfigError: conf/filter/length.yaml: Expected `int`, got `str` - at `max_words`. Correct it there.",
+    ),
+    "a share in per cent in a filter": (
+        None,
+        ["filter.foreign_share.tolerance.fil_Latn=20"],
+        "ConfigError: conf/filter/foreign_share.yaml: Expected `float` <= 1.0 - at `tolerance[...]`. Correct it there.",
+    ),
+    "an n-gram of no words": (
+        replace("conf/filter/repetition.yaml", "{2: ", "{0: "),
+        [],
+        "ConfigError: conf/filter/repetition.yaml: Expected `int` >= 1 - at `key` in `top_ngram`. Correct it there.",
+    ),
+    "patterns of files that are one text": (
+        None,
+        ["+filter=contamination", "filter.contamination.files=data/reference/benchmarks/*"],
+        "ConfigError: conf/filter/contamination.yaml: Expected `object | array`, got `str` - at `files`. "
+        "Correct it there.",
+    ),
+    "wrong type in a check of an operator": (
+        replace(DEEPENING, "max_similarity: 0.85", "max_similarity: much"),
+        [],
+        f"ConfigError: {DEEPENING}: Expected `float`, got `str` - at `max_similarity`. Correct it there.",
+    ),
+    "wrong type in an engine": (
+        None,
+        ["engine=llama", "engine.n_ctx=lots"],
+        "ConfigError: conf/engine: Expected `int`, got `str` - at `n_ctx`. Correct it there.",
+    ),
+    "unknown key of an engine": (
+        None,
+        ["engine=llama", "+engine.slots=8"],
+        "ConfigError: conf/engine: unknown key 'slots'. Did you mean 'n_slots'? Available: *",
+    ),
     "forgotten header": (
         write("conf/operator/mine.yaml", "# @package operator.other\nfamily: depth\n"),
         [],

@@ -7,6 +7,7 @@ import regex
 
 from m2l.checks.base import Case, Check
 from m2l.identify import in_language, in_script
+from m2l.spec import Share
 from m2l.text import fold, words
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -52,7 +53,7 @@ class FromText(Check):
     reason: ClassVar[str] = "not_from_text"
     sentence: ClassVar[str] = "Too few words of the answer stand in the text that it is about."
 
-    def __init__(self, field: str, min_share: float) -> None:
+    def __init__(self, field: str, min_share: Share) -> None:
         self.field, self.min_share = field, min_share
 
     def holds(self, case: Case) -> bool:
@@ -70,7 +71,7 @@ class NamesFromText(Check):
     reason: ClassVar[str] = "names_not_in_text"
     sentence: ClassVar[str] = "The answer lists names that the text does not have."
 
-    def __init__(self, field: str, min_share: float) -> None:
+    def __init__(self, field: str, min_share: Share) -> None:
         self.field, self.min_share = field, min_share
 
     def holds(self, case: Case) -> bool:
@@ -96,7 +97,7 @@ class InLanguageOf(Check):
     reason: ClassVar[str] = "not_translated"
     sentence: ClassVar[str] = "The answer is not in the language asked for."
 
-    def __init__(self, field: str, min_script_share: float) -> None:
+    def __init__(self, field: str, min_script_share: Share) -> None:
         self.field, self.min_script_share = field, min_script_share
 
     def holds(self, case: Case) -> bool:
@@ -112,7 +113,7 @@ class ShorterThan(Check):
     reason: ClassVar[str] = "not_shorter"
     sentence: ClassVar[str] = "The answer is not shorter than the text."
 
-    def __init__(self, field: str, max_share: float) -> None:
+    def __init__(self, field: str, max_share: Share) -> None:
         self.field, self.max_share = field, max_share
 
     def holds(self, case: Case) -> bool:
@@ -143,7 +144,7 @@ class KeepsText(Check):
     reason: ClassVar[str] = "text_not_kept"
     sentence: ClassVar[str] = "The answer kept too little of the text."
 
-    def __init__(self, field: str, min_share: float) -> None:
+    def __init__(self, field: str, min_share: Share) -> None:
         self.field, self.min_share = field, min_share
 
     def holds(self, case: Case) -> bool:

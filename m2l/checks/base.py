@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from m2l.spec import Language, LanguageFacts, Seed
+from m2l.spec import Language, LanguageFacts, Seed, Share
 from m2l.text import similarities
 
 
@@ -77,7 +77,7 @@ class Check(ABC):
 class AtMostSimilar(Check):
     """Two texts of a case are at most `max_similarity` similar, by character trigrams."""
 
-    def __init__(self, max_similarity: float) -> None:
+    def __init__(self, max_similarity: Share) -> None:
         self.max_similarity = max_similarity
 
     @abstractmethod

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from m2l.checks.base import AtMostSimilar, Case, Check
 from m2l.identify import in_language, in_script
+from m2l.spec import Share
 from m2l.text import content_words, words
 
 
@@ -13,7 +14,7 @@ class Shorter(Check):
     reason: ClassVar[str] = "answer_not_shorter"
     sentence: ClassVar[str] = "The user wanted it shorter, and the answer is not."
 
-    def __init__(self, max_share: float) -> None:
+    def __init__(self, max_share: Share) -> None:
         self.max_share = max_share
 
     def holds(self, case: Case) -> bool:
@@ -26,7 +27,7 @@ class Longer(Check):
     reason: ClassVar[str] = "answer_not_longer"
     sentence: ClassVar[str] = "The user wanted more, and the answer is no longer."
 
-    def __init__(self, min_share: float) -> None:
+    def __init__(self, min_share: Share) -> None:
         self.min_share = min_share
 
     def holds(self, case: Case) -> bool:
@@ -74,7 +75,7 @@ class InNeighbour(Check):
     reason: ClassVar[str] = "language_not_changed"
     sentence: ClassVar[str] = "The answer is not in the language that it was to change to."
 
-    def __init__(self, min_script_share: float) -> None:
+    def __init__(self, min_script_share: Share) -> None:
         self.min_script_share = min_script_share
 
     def holds(self, case: Case) -> bool:

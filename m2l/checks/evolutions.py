@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from m2l.checks.base import AtMostSimilar, Case, Check
+from m2l.spec import NotNegative, Positive, Share
 from m2l.text import fold, mentions, words
 
 
@@ -26,7 +27,7 @@ class NoAnswer(AtMostSimilar):
     reason: ClassVar[str] = "evolution_is_answer"
     sentence: ClassVar[str] = "The evolved instruction is an answer to its seed."
 
-    def __init__(self, max_similarity: float, min_letters: int) -> None:
+    def __init__(self, max_similarity: Share, min_letters: Positive) -> None:
         super().__init__(max_similarity)
         self.min_letters = min_letters
 
@@ -49,7 +50,7 @@ class AddsWords(Check):
     reason: ClassVar[str] = "nothing_added"
     sentence: ClassVar[str] = "The evolved instruction adds next to nothing."
 
-    def __init__(self, at_least: int) -> None:
+    def __init__(self, at_least: NotNegative) -> None:
         self.at_least = at_least
 
     def holds(self, case: Case) -> bool:

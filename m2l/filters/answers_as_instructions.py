@@ -7,6 +7,7 @@ import polars as pl
 
 from m2l.filters.base import Context, Filter
 from m2l.ngrams import of_words, similarities
+from m2l.spec import Positive, Share
 from m2l.text import fold, words
 
 
@@ -23,7 +24,7 @@ class AnswersAsInstructions(Filter):
         "answer_as_user_turn": "A user turn says what the assistant had just answered.",
     }
 
-    def __init__(self, max_similarity: float, min_letters: int) -> None:
+    def __init__(self, max_similarity: Share, min_letters: Positive) -> None:
         self.max_similarity = max_similarity
         self.min_letters = min_letters
 

@@ -17,6 +17,10 @@ BATCH = 2048
 """Rows that are judged at once, so that what is known of their texts stays known from rule to rule."""
 
 
+Files = Sequence[str] | Mapping[str, str]
+"""Files that a filter reads: the patterns of its declaration, and in a slice their names and digests."""
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a filter may know of the slice: what it declares, its seeds by id, and the worked examples.
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 import polars as pl
 
 from m2l.filters.base import Context, Filter
+from m2l.spec import Share
 
 
 class Blank(Filter):
@@ -15,7 +16,7 @@ class Blank(Filter):
         "mostly_punctuation": "A turn is mostly punctuation.",
     }
 
-    def __init__(self, min_share: float) -> None:
+    def __init__(self, min_share: Share) -> None:
         self.min_share = min_share
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import polars as pl
 
 from m2l.errors import ConfigError
-from m2l.filters.base import Context, Filter, each
+from m2l.filters.base import Context, Files, Filter, each
+from m2l.spec import Positive
 from m2l.text import fold, words
 
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -31,9 +32,9 @@ class Contamination(Filter):
         "contaminated": "A turn holds text of a benchmark.",
     }
 
-    def __init__(self, min_words: int, files: Mapping[str, str]) -> None:
+    def __init__(self, min_words: Positive, files: Files) -> None:
         self.min_words = min_words
-        self.files = files
+        self.files = dict(files) if isinstance(files, Mapping) else dict.fromkeys(files, "")
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
         locale = context.language.bcp47

@@ -5,6 +5,7 @@ from typing import ClassVar
 import polars as pl
 
 from m2l.filters.base import Context, Filter
+from m2l.spec import NotNegative
 from m2l.text import fold
 
 
@@ -21,7 +22,7 @@ class Copies(Filter):
         "repeated_turn": "A turn says what an earlier turn has said.",
     }
 
-    def __init__(self, min_echo: int) -> None:
+    def __init__(self, min_echo: NotNegative) -> None:
         self.min_echo = min_echo
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:

@@ -7,7 +7,7 @@ import polars as pl
 
 from m2l.filters.base import Context, Filter, each, enough_of_script, expected
 from m2l.identify import shares
-from m2l.spec import ENGLISH
+from m2l.spec import ENGLISH, NotNegative, Share
 from m2l.text import words
 
 CROSS_LINGUAL = "cross_lingual"
@@ -30,10 +30,10 @@ class ForeignShare(Filter):
 
     def __init__(
         self,
-        max_foreign_script: float,
-        max_english: float,
-        min_bytes: int,
-        tolerance: Mapping[str, float],
+        max_foreign_script: Share,
+        max_english: Share,
+        min_bytes: NotNegative,
+        tolerance: Mapping[str, Share],
         english: str,
     ) -> None:
         self.max_foreign_script = max_foreign_script

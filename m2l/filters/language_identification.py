@@ -7,7 +7,7 @@ import polars as pl
 
 from m2l.filters.base import Context, Filter, each, enough_of_script, expected
 from m2l.identify import in_language
-from m2l.spec import LanguageFacts
+from m2l.spec import LanguageFacts, Positive, Share
 
 
 class LanguageIdentification(Filter):
@@ -24,7 +24,7 @@ class LanguageIdentification(Filter):
         "wrong_language": "A turn is not in its language: neither detector takes it for that.",
     }
 
-    def __init__(self, min_letters: int, min_script_share: float) -> None:
+    def __init__(self, min_letters: Positive, min_script_share: Share) -> None:
         self.min_letters = min_letters
         self.min_script_share = min_script_share
 

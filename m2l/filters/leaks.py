@@ -8,6 +8,7 @@ import polars as pl
 
 from m2l.filters.base import Context, Filter, each
 from m2l.ngrams import Hashes, Owners, of_words, places
+from m2l.spec import Positive
 from m2l.text import NO_SPACES, fold, read_all
 
 MARKS = ("<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "[INST]", "<|eot_id|>", "{{", "}}")
@@ -35,7 +36,7 @@ class Leaks(Filter):
         "leaked_example": "A turn quotes a worked example or a directive of the prompt.",
     }
 
-    def __init__(self, min_words: int, min_words_without_spaces: int) -> None:
+    def __init__(self, min_words: Positive, min_words_without_spaces: Positive) -> None:
         self.min_words = min_words
         self.min_words_without_spaces = min_words_without_spaces
 

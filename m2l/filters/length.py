@@ -1,11 +1,13 @@
 """Lengths of turns in words."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import polars as pl
 
 from m2l.filters.base import Context, Filter
 from m2l.records import FinishReason
+from m2l.spec import NotNegative, Positive, Weight
 
 
 class Length(Filter):
@@ -23,7 +25,11 @@ class Length(Filter):
     }
 
     def __init__(
-        self, min_user_words: int, min_assistant_words: int, max_words: int, of_language: dict[str, float]
+        self,
+        min_user_words: NotNegative,
+        min_assistant_words: NotNegative,
+        max_words: Positive,
+        of_language: Mapping[str, Weight],
     ) -> None:
         self.min_user_words = min_user_words
         self.min_assistant_words = min_assistant_words

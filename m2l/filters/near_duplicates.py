@@ -10,6 +10,7 @@ from rensa import RMinHash
 
 from m2l.filters.base import Context, Filter
 from m2l.ngrams import Hashes, Owners, of_characters
+from m2l.spec import Positive, Share
 from m2l.text import fold
 
 SHINGLE = 5
@@ -46,7 +47,7 @@ class NearDuplicates(Filter):
 
     level: ClassVar[Literal["turn", "row", "table"]] = "table"
 
-    def __init__(self, threshold: float, num_perm: int) -> None:
+    def __init__(self, threshold: Share, num_perm: Positive) -> None:
         if not 0 < threshold <= 1 or num_perm % 32:
             raise ValueError("threshold is above 0 and at most 1, num_perm a multiple of 32")
         self.threshold = threshold

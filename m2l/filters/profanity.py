@@ -1,12 +1,11 @@
 """Words that a person does not want to see, from a list that they bring for a language."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 
-from m2l.filters.base import Context, Filter, each
+from m2l.filters.base import Context, Files, Filter, each
 from m2l.text import words
 
 
@@ -22,7 +21,7 @@ class Profanity(Filter):
         "profanity": "A turn holds a word of the list of bad words.",
     }
 
-    def __init__(self, files: Mapping[str, str]) -> None:
+    def __init__(self, files: Files) -> None:
         self.files = files
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import polars as pl
 
 from m2l.filters.base import Context, Filter
-from m2l.spec import ENGLISH
+from m2l.spec import ENGLISH, Positive
 from m2l.text import NO_SPACES, fold, words
 
 
@@ -24,7 +24,7 @@ class Refusals(Filter):
     }
 
     def __init__(
-        self, within: int, refuses: Mapping[str, Sequence[str]], says_what_it_is: Mapping[str, Sequence[str]]
+        self, within: Positive, refuses: Mapping[str, Sequence[str]], says_what_it_is: Mapping[str, Sequence[str]]
     ) -> None:
         self.within = within
         self.refuses = refuses

@@ -9,6 +9,7 @@ import polars as pl
 
 from m2l.filters.base import Context, Filter, each
 from m2l.ngrams import circling
+from m2l.spec import NotNegative, Positive, Share
 
 
 class RepeatedLines(Filter):
@@ -25,7 +26,9 @@ class RepeatedLines(Filter):
         "repeated_characters": "A turn ends in the same few characters over and over.",
     }
 
-    def __init__(self, max_line_share: float, max_character_share: float, max_unit: int, min_circle: int) -> None:
+    def __init__(
+        self, max_line_share: Share, max_character_share: Share, max_unit: Positive, min_circle: NotNegative
+    ) -> None:
         self.max_line_share = max_line_share
         self.max_character_share = max_character_share
         self.min_circle = min_circle

@@ -9,6 +9,7 @@ import polars as pl
 from m2l.filters.base import Context, Filter, each
 from m2l.ngrams import of_letters, repeating
 from m2l.repetition import Bounds, repeats
+from m2l.spec import NotNegative, Positive, Share
 from m2l.text import words
 
 
@@ -24,7 +25,11 @@ class Repetition(Filter):
     }
 
     def __init__(
-        self, min_words: int, min_count: int, top_ngram: Mapping[int, float], duplicate_ngram: Mapping[int, float]
+        self,
+        min_words: Positive,
+        min_count: NotNegative,
+        top_ngram: Mapping[Positive, Share],
+        duplicate_ngram: Mapping[Positive, Share],
     ) -> None:
         self.bounds = Bounds(
             min_words=min_words,

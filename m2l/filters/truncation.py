@@ -6,6 +6,7 @@ import polars as pl
 
 from m2l.filters.base import Context, Filter
 from m2l.records import FinishReason
+from m2l.spec import Positive
 
 _CLOSING = r"[\"'”’»)\]」』）]*"
 _LETTER = r"[\p{L}\p{M}]"
@@ -34,7 +35,7 @@ class Truncation(Filter):
         "unfinished": "An answer ends in the middle of a sentence.",
     }
 
-    def __init__(self, min_words: int) -> None:
+    def __init__(self, min_words: Positive) -> None:
         self.min_words = min_words
 
     def rules(self, context: Context) -> dict[str, pl.Expr]:
