@@ -105,16 +105,17 @@ def _ceiling(workload: str, ours: Sequence[Found], requests: int) -> None:
     at_150 = statistics.median(own) * 150 / 1e6
     print(f"\n{WORKLOADS[workload]}: outside of llama_decode {_told(own, 0)} microseconds a token, "
           f"{_told([100 * part for part in share], 1)}% of the time; {100 * at_150:.1f}% at 150 tokens/s")  # fmt: skip
-    size = round(ours[0]["evaluated"] / ours[0]["calls"])
+    size = round(ours[0]["evaluated"] / requests)
     found = batched_bench(ours[0]["slots"], ours[0]["threads"], size)
-    for name in ("size", "best") if found else ():
+    calls = {"size": f"{size}, the mean of these prompts' own parts", "four": f"4 times {size}", "best": "256"}
+    for name, tokens in calls.items() if found else ():
         least = [_least(run, found, name) for run in ours]
         reached = _told([bound / run["seconds"] for bound, run in zip(least, ours, strict=True)], 2)
-        tokens = f"{size}, the mean of these prompts' own parts" if name == "size" else "256"
         print(f"reached {reached} of what llama-batched-bench would allow with calls of {tokens}")
     for flash, rates in found.items():
+        evaluates = ", ".join(f"{rates[name]:.0f} in calls of {told}" for name, told in calls.items())
         print(f"  flash attention {flash}: it decodes {rates['decode']:.0f} tokens/s of {ours[0]['slots']} sequences, "
-              f"evaluates {rates['size']:.0f} in calls of {size} and {rates['best']:.0f} in calls of 256")  # fmt: skip
+              f"evaluates {evaluates}")  # fmt: skip
     print(flush=True)
 
 
@@ -128,13 +129,13 @@ def batched_bench(slots: int, threads: int, size: int) -> dict[str, dict[str, fl
     """Return the rates of llama.cpp's own benchmark with and without flash attention; none where it is not there.
 
     `decode`: tokens of `slots` sequences; `best`: prompt tokens in calls of 256 and more;
-    `size`: prompt tokens in calls of so many of one sequence.
+    `size`: prompt tokens in calls of so many of one sequence; `four`: of four.
     """
     found = {}
     for flash in ("on", "off"):
         command = [
             "llama-batched-bench", "-m", str(MODEL), "-c", str(512 * slots), "-b", "2048", "-ub", "512", "-fa", flash,
-            "-t", str(threads), "-npp", f"{size},256", "-ntg", "32", "-npl", f"1,{slots}", "--output-format", "jsonl",
+            "-t", str(threads), "-npp", f"{size},256", "-ntg", "32", "-npl", f"1,4,{slots}", "--output-format", "jsonl",
         ]  # fmt: skip
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -145,6 +146,7 @@ def batched_bench(slots: int, threads: int, size: int) -> dict[str, dict[str, fl
             "decode": max(line["speed_tg"] for line in lines if line["pl"] == slots and line["pp"] == 256),
             "best": max(line["speed_pp"] for line in lines if line["pp"] == 256),
             "size": max(line["speed_pp"] for line in lines if (line["pl"], line["pp"]) == (1, size)),
+            "four": max(line["speed_pp"] for line in lines if (line["pl"], line["pp"]) == (4, size)),
         }
     return found
 

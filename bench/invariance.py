@@ -34,7 +34,7 @@ class Context:
     """A context of llama.cpp with many streams, by name of what is switched."""
 
     def __init__(
-        self, path: Path, *, unified: bool = False, flash: bool = False, swa_full: bool = True, threads: int = 2
+        self, path: Path, *, unified: bool = False, flash: bool = True, swa_full: bool = True, threads: int = 2
     ):
         self.model = _load(path, vocab_only=False, n_gpu_layers=0)
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
@@ -135,9 +135,10 @@ def measured(path: Path) -> dict[str, str]:
         tokens[: start + 6], [40, 40, 40, 38]
     )
     found["the same, in calls of 40, 40, 40, 32, and 6 filled up to 8"] = _filled(context, tokens[: start + 6], start)
+    found["the same, beside three shorter sequences in each call"] = _beside(context, tokens[: start + 6])
     context.close()
     switches: dict[str, dict[str, Any]] = {
-        "one thread": {"threads": 1}, "unified KV": {"unified": True}, "flash attention": {"flash": True},
+        "one thread": {"threads": 1}, "unified KV": {"unified": True}, "no flash attention": {"flash": False},
         "sliding window cut": {"swa_full": False},
     }  # fmt: skip
     for what, options in switches.items():
@@ -151,6 +152,24 @@ def _filled(context: Context, tokens: Sequence[int], start: int) -> str:
     part = tokens[start:]
     rows = -(-len(part) // 8) * 8
     context.call([*part, *[0] * (rows - len(part))], range(start, start + rows), [0] * rows, [len(part) - 1])
+    return context.said(len(part) - 1)
+
+
+def _beside(context: Context, tokens: Sequence[int]) -> str:
+    """Evaluate a prompt in calls that hold as many tokens of three other ones, the last call filled up."""
+    for slot in range(4):
+        llama_cpp.llama_memory_seq_rm(context.memory, slot, -1, -1)
+    for begin in range(0, len(tokens), 40):
+        part = tokens[begin : begin + 40]
+        rows = -(-len(part) // 4) * 4
+        others = [tokens[shift : shift + rows] for shift in (3, 5, 7)]
+        told = [[*part, *[0] * (rows - len(part))], *([*other, *[0] * (rows - len(other))] for other in others)]
+        context.call(
+            [token for row in told for token in row],
+            [*range(begin, begin + rows)] * 4,
+            [slot for slot in range(4) for _ in range(rows)],
+            [len(part) - 1],
+        )
     return context.said(len(part) - 1)
 
 

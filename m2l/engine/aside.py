@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Any
 
-from m2l.engine.prefixes import common
+from m2l.engine.prefixes import WIDTH, common
 
 
 @dataclass(slots=True)
@@ -66,13 +66,20 @@ class Aside:
         while self.used > self.room:
             self._drop(max(self._order, key=self._needed))
 
+    def share(self, prompt: bytes) -> int:
+        """Return how many tokens of a prompt the sequence has that shares most with it; the last one does not count."""
+        best = self._nearest(prompt)
+        return min(common(best, prompt), len(prompt) // WIDTH - 1)
+
     def take(self, prompt: bytes, more_than: int) -> Kept | None:
         """Return the sequence that shares most with a prompt, if that is more than so many tokens; it stays here."""
         self._here = prompt
+        return self._kept[self._nearest(prompt)] if self.share(prompt) > more_than else None
+
+    def _nearest(self, prompt: bytes) -> bytes:
         place = bisect_left(self._order, prompt)
         near = self._order[max(0, place - 1) : place + 1]
-        best = max(near, key=lambda tokens: common(tokens, prompt), default=b"")
-        return self._kept[best] if common(best, prompt) > more_than else None
+        return max(near, key=lambda tokens: common(tokens, prompt), default=b"")
 
     def _needed(self, tokens: bytes) -> tuple[int, bytes]:
         """Return when a sequence is needed again, for comparison."""

@@ -1,15 +1,14 @@
 """llama.cpp in this process; it and `samplers` are the only modules that import llama_cpp.
 
 The low-level API decodes many sequences in one batch. Each slot is a KV stream of its own
-(`kv_unified` off), every prompt is evaluated in calls that hold nothing else, and the
+(`kv_unified` off), prompts are evaluated in calls that hold nothing else, and the
 sliding-window layers keep their whole cache, so that any prefix can be copied.
 
 On CPUs llama.cpp chooses its kernels by the number of rows in a call: another for less
-than 8, and another for what is left over of groups of 4. Flash attention is slower there
-for prompts, and off; without it a token that is written, the only one of its sequence in a
-call, has other bits than the same one among several of a prompt. So calls are filled up to
-whole groups, two at least, and what was written is evaluated again where it becomes part of
-a prompt: then a row's result depends on its own sequence alone. This is what
+than 8, another for what is left over of groups of 4, and with flash attention another for
+64 tokens of a sequence or more. So calls are filled up to whole groups, two at least, and
+hold less than 64 tokens of a sequence: then a row's result depends on its own sequence
+alone, and a token that was written is the same as one that was read. This is what
 `batch_invariant` does; docs/engine.md has the measurements.
 """
 
@@ -25,6 +24,7 @@ from typing import Any
 import llama_cpp
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from llama_cpp import _ggml
 
 from m2l import gguf
@@ -33,17 +33,24 @@ from m2l.engine.aside import Saved
 from m2l.engine.base import Engine, ModelFile
 from m2l.engine.samplers import Sampler
 from m2l.engine.scheduler import Counts, Job, Scheduler
-from m2l.engine.sizing import FEWEST, Chosen, Settings, choose, context, filled
+from m2l.engine.sizing import FEWEST, GROUP, SLACK, Chosen, Settings, choose, context, filled
 from m2l.errors import EngineError, ModelError, TemplateError
 from m2l.machine import this_machine
 from m2l.records import Completion, FinishReason, Request
 from m2l.templates import render_chat
 
-LOOP = 3
+LOOP = 4
 """Raised when a change of this module or of the scheduler may change a text; part of the backend's name."""
+
+_PART = 60
+"""Tokens of a sequence in a call at most, where its results are not to depend on it: whole groups, and below 64."""
 
 _GPU = 1
 """ggml's `GGML_BACKEND_DEVICE_TYPE_GPU`."""
+
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
+
+Bytes = npt.NDArray[np.uint8]
 
 _messages: list[str] = []
 
@@ -127,7 +134,8 @@ class Llama(Engine):
             chosen.n_gpu_layers, f"{chosen.n_gpu_layers} on the GPU"
         )
         return (
-            f"{self.model.name}: {chosen.n_slots} slots of {chosen.n_ctx} tokens, batches of {chosen.n_batch}, "
+            f"{self.model.name}: {chosen.n_slots} slots and {chosen.n_ahead} for prompts of {chosen.n_ctx} tokens, "
+            f"batches of {chosen.n_batch}, "
             f"{chosen.n_threads} threads, {on_gpu}, {chosen.keep / 1e9:.1f} GB for conversations that go on"
             + ("" if chosen.batch_invariant else ", texts may depend on the batch")
         )
@@ -201,22 +209,22 @@ class _LlamaDecoder:
 
     def __init__(self, engine: Llama) -> None:
         chosen = engine.chosen
-        self.n_slots, self.n_ctx, self.n_batch = chosen.n_slots, chosen.n_ctx, chosen.n_batch
+        self.n_slots, self.n_ahead = chosen.n_slots, chosen.n_ahead
+        self.n_ctx, self.n_batch = chosen.n_ctx, chosen.n_batch
         self._invariant = chosen.batch_invariant
         assert engine.model.path is not None
         self._model = _load(engine.model.path, vocab_only=False, n_gpu_layers=chosen.n_gpu_layers)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        streams = self._filled(chosen.n_slots)
+        streams = max(self._filled(chosen.n_slots), chosen.n_slots + chosen.n_ahead)
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = (chosen.n_ctx + FEWEST) * streams
+        params.n_ctx = (chosen.n_ctx + SLACK) * streams
         params.n_seq_max = streams
-        params.n_batch = params.n_ubatch = max(self._filled(chosen.n_batch), streams)
+        params.n_batch = params.n_ubatch = max(self._filled(chosen.n_batch + GROUP * chosen.n_ahead), streams)
         params.n_threads = params.n_threads_batch = chosen.n_threads
         params.n_outputs_max = streams
         params.kv_unified = False
         params.swa_full = True
-        flash = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED, llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        params.flash_attn_type = flash[chosen.n_gpu_layers == 0]
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.no_perf = True
         self._context = llama_cpp.llama_init_from_model(self._model, params)
         if not self._context:
@@ -224,9 +232,10 @@ class _LlamaDecoder:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = _Batch(params.n_batch)
         self._lengths = [0] * streams
+        self._scratch, self._room = np.empty(0, np.uint8), -1
         # What is further back than the window of the last token is not saved of the layers that have one.
         self.n_saved = llama_cpp.llama_model_n_swa(self._model) or chosen.n_ctx
-        self.reads_what_it_wrote = not chosen.batch_invariant
+        self.n_part = _PART if chosen.batch_invariant and chosen.n_gpu_layers >= 0 else self.n_batch
         self.seconds = 0.0
         self._samplers: dict[int, Sampler] = {}
         self._requests: Sequence[Request] = ()
@@ -264,12 +273,13 @@ class _LlamaDecoder:
         return render_chat(self._template, messages, bos=self._bos, eos=self._eos)
 
     def copy(self, source: int, target: int) -> None:
-        """See `Decoder`. llama.cpp's own copy between streams takes the whole of one, however little is in it."""
-        if self._lengths[source] <= self.n_saved:
-            self.load(target, self.save(source))
-            return
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-        self._lengths[target] = self._lengths[source]
+        """See `Decoder`. llama.cpp's own copy between streams takes all the room of one, however little is in it."""
+        length = self._lengths[source]
+        if length <= self.n_saved:
+            self._read(target, length, self._written(source))
+        else:
+            llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+            self._lengths[target] = length
 
     def trim(self, slot: int, length: int) -> None:
         """See `Decoder`."""
@@ -278,24 +288,46 @@ class _LlamaDecoder:
 
     def save(self, slot: int) -> Saved:
         """See `Decoder`."""
-        size = llama_cpp.llama_state_seq_get_size(self._context, slot)
-        data = (ctypes.c_uint8 * size)()
-        llama_cpp.llama_state_seq_get_data(self._context, data, size, slot)
-        return Saved(self._lengths[slot], size, data)
+        data = np.frombuffer(self._written(slot).tobytes(), np.uint8)
+        return Saved(self._lengths[slot], data.nbytes, data)
 
     def load(self, slot: int, saved: Saved) -> None:
         """See `Decoder`."""
-        self.trim(slot, 0)  # what was saved of an empty slot would leave it as it is
-        if saved.length and not llama_cpp.llama_state_seq_set_data(self._context, saved.data, saved.size, slot):
-            raise EngineError("llama.cpp: a sequence that was put aside cannot be taken back. Set engine.keep_gb to 0.")
-        self._lengths[slot] = saved.length
+        self._read(slot, saved.length, saved.data)
 
-    def extend(self, slot: int, tokens: Sequence[int]) -> None:
-        """See `Decoder`. What fills a call up comes after its tokens, so that they do not see it, and is forgotten."""
-        start, rows = self._lengths[slot], self._filled(len(tokens))
-        self._batch.fill([*tokens, *[0] * (rows - len(tokens))], range(start, start + rows), [slot] * rows)
+    def _written(self, slot: int) -> Bytes:
+        """Return what a slot holds, in memory that the next call takes again."""
+        length = self._lengths[slot]
+        if length > self._room:
+            self._room = 2 * length
+            self._scratch = np.empty(2 * llama_cpp.llama_state_seq_get_size(self._context, slot), np.uint8)
+        at = self._scratch.ctypes.data_as(_BYTES)
+        return self._scratch[: llama_cpp.llama_state_seq_get_data(self._context, at, self._scratch.nbytes, slot)]
+
+    def _read(self, slot: int, length: int, data: Bytes) -> None:
+        self.trim(slot, 0)  # what was saved of an empty slot would leave it as it is
+        at = data.ctypes.data_as(_BYTES)
+        if length and not llama_cpp.llama_state_seq_set_data(self._context, at, data.nbytes, slot):
+            raise EngineError("llama.cpp: a sequence that was put aside cannot be taken back. Set engine.keep_gb to 0.")
+        self._lengths[slot] = length
+
+    def extend(self, slots: Sequence[int], parts: Sequence[Sequence[int]]) -> None:
+        """See `Decoder`. What fills a part up comes after its tokens, so that they do not see it, and is forgotten."""
+        size = max(map(len, parts))
+        if self._invariant:
+            size = max(-(-size // GROUP) * GROUP, FEWEST if len(parts) == 1 else GROUP)
+        tokens: list[int] = []
+        positions: list[int] = []
+        rows: list[int] = []
+        for slot, part in zip(slots, parts, strict=True):
+            start = self._lengths[slot]
+            tokens += [*part, *[0] * (size - len(part))]
+            positions += range(start, start + size)
+            rows += [slot] * size
+        self._batch.fill(tokens, positions, rows)
         self._decode()
-        self.trim(slot, start + len(tokens))
+        for slot, part in zip(slots, parts, strict=True):
+            self.trim(slot, self._lengths[slot] + len(part))
 
     def step(self, tokens: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
         """See `Decoder`."""

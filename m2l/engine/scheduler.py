@@ -1,14 +1,15 @@
 """Continuous batching, in pure Python: which sequence stands in which slot, and what is evaluated next.
 
 Requests are admitted along the prefix tree of their tokens, so that neighbours share the
-longest prefixes; the one admitted last is always still in some slot, and what a prompt
-shares with it, with any other slot, or with a sequence put aside, is copied instead of
-evaluated. A slot is refilled as soon as its sequence ends, and a prompt that is longer
-than a step may be is evaluated in parts, between which the others go on. Its last token
-is evaluated in a step, together with those that the others have written: what follows a
-single token costs all of the output layer, which a step shares. The running
-sequences always stand in the first slots, without a gap, because llama.cpp decodes only
-consecutive sequences as one batch.
+longest prefixes; what a prompt shares with any that a slot holds, or with a sequence put
+aside, is copied instead of evaluated. Prompts are evaluated a few at a time in slots of
+their own, behind those that write: a call costs something beside its rows, and most prompts
+have only some twenty tokens of their own. A prompt that was read waits there until a
+sequence ends, and takes its slot at once. One that is longer than a step may be is read in
+parts, between which the others go on. Its last token is evaluated in a step, together with
+those that the others have written: what follows a single token costs all of the output
+layer, which a step shares. The running sequences always stand in the first slots, without a
+gap, because llama.cpp decodes only consecutive sequences as one batch.
 """
 
 from collections import deque
@@ -21,13 +22,29 @@ from m2l.engine.loops import LoopWatch
 from m2l.engine.prefixes import WIDTH, along_the_tree, common, packed
 from m2l.records import Completion, FinishReason, LoopRule
 
+CALL = 6
+"""What a call costs beside its rows, in rows of a prompt (`python -m bench.attention`)."""
+
+CUT = 4
+"""Parts of prompts are cut at multiples of so many tokens: llama.cpp fills up to that (see `llama`)."""
+
+LOOK = 12
+"""Among so many places of the tree's order are those that are read together."""
+
+MOST = 2 / 3
+"""The share of the slots that write from which on they do not wait for more than a step's share of prompts."""
+
 
 class Decoder(Protocol):
     """What the scheduler needs of a model: slots that hold tokens, and a way to extend them."""
 
     @property
     def n_slots(self) -> int:
-        """How many sequences stand side by side."""
+        """How many sequences write side by side."""
+
+    @property
+    def n_ahead(self) -> int:
+        """How many prompts are read side by side, in slots behind those that write."""
 
     @property
     def n_ctx(self) -> int:
@@ -36,6 +53,10 @@ class Decoder(Protocol):
     @property
     def n_batch(self) -> int:
         """How many prompt tokens may be evaluated before those that write go on."""
+
+    @property
+    def n_part(self) -> int:
+        """How many tokens of one prompt may be evaluated in a call."""
 
     def copy(self, source: int, target: int) -> None:
         """Make the content of a slot that of another."""
@@ -49,16 +70,12 @@ class Decoder(Protocol):
     def load(self, slot: int, saved: Saved) -> None:
         """Make the content of a slot what was saved of some slot."""
 
-    def extend(self, slot: int, tokens: Sequence[int]) -> None:
-        """Evaluate tokens of a prompt that follow what a slot holds."""
+    def extend(self, slots: Sequence[int], parts: Sequence[Sequence[int]]) -> None:
+        """Evaluate in one call a part of a prompt for each of consecutive slots, after what it holds."""
 
     @property
     def n_saved(self) -> int:
         """How many tokens of a sequence, its first ones, can be saved."""
-
-    @property
-    def reads_what_it_wrote(self) -> bool:
-        """Whether a token that was written may stand for the same one of a prompt."""
 
     def step(self, tokens: Sequence[int], jobs: Sequence[int | None]) -> list[int]:
         """Evaluate one token in each of the first slots and return the next token of each.
@@ -96,12 +113,17 @@ class _Running:
 
 
 @dataclass(slots=True)
-class _Filling:
-    """A job whose prompt is evaluated in parts, and how much of it is."""
+class _Reading:
+    """A job whose prompt is evaluated, and how much of it is."""
 
     job: Job
     slot: int
     done: int
+
+    @property
+    def left(self) -> int:
+        """How many tokens are to be evaluated yet; the last one of a prompt is left to a step."""
+        return len(self.job.tokens) - 1 - self.done
 
 
 @dataclass(slots=True)
@@ -128,13 +150,15 @@ class Scheduler:
     def __init__(self, decoder: Decoder, keep: int = 0) -> None:
         self.decoder = decoder
         self.counts = Counts()
-        # What a slot holds and a prompt may begin with; what was written after it may be there, too.
-        self._held: list[bytearray] = [bytearray() for _ in range(decoder.n_slots)]
+        slots = decoder.n_slots + decoder.n_ahead
+        # What a slot holds and a prompt may begin with.
+        self._held: list[bytearray] = [bytearray() for _ in range(slots)]
         self._slots: list[_Running | None] = [None] * decoder.n_slots
         self._going_on = False
         # The run in which a sequence ended that goes on, by the slot that holds it; 0 where there is none.
         self._ended = [0] * decoder.n_slots
-        self._filling: _Filling | None = None
+        # The prompts in the slots behind, by slot.
+        self._reading: list[_Reading] = []
         self._aside = Aside(keep)
 
     def run(self, jobs: Sequence[Job], *, going_on: bool = False) -> Iterator[tuple[int, Completion]]:
@@ -153,15 +177,15 @@ class Scheduler:
                     Completion(text="", finish_reason=FinishReason.ERROR, prompt_tokens=len(job.tokens), error=problem),
                 )
         order = along_the_tree([job.tokens for job in fitting], [job.max_tokens for job in fitting])
-        waiting = deque(fitting[place] for place in order)
+        waiting = deque(enumerate(fitting[place] for place in order))
         del fitting, order
         self._aside.begin()
-        self._going_on, self._filling = going_on, None
+        self._going_on, self._reading = going_on, []
         self._slots = [None] * self.decoder.n_slots
         self._ended = [run if self._aside.lasts(run) else 0 for run in self._ended]
         for slot, held in enumerate(self._held):  # a run that was given up may have gone a step further
             self.decoder.trim(slot, len(held) // WIDTH)
-        while waiting or self._filling or any(self._slots):
+        while waiting or self._reading or any(self._slots):
             self._fill(waiting)
             self._close_gaps()
             yield from self._step()
@@ -177,72 +201,122 @@ class Scheduler:
             )
         return None
 
-    def _fill(self, waiting: deque[Job]) -> None:
-        """Admit jobs into free slots until a step's share of prompt tokens is evaluated.
+    def _fill(self, waiting: deque[tuple[int, Job]]) -> None:
+        """Read prompts for the free slots, as far as a step's share of tokens goes.
 
-        A prompt that is longer than what is left of it goes on being evaluated before the
-        next steps.
+        Where most slots are free, few would wait for it, and a step would cost nearly as much
+        as one of all: then they are filled first.
         """
         left = self.decoder.n_batch
-        while left > 0:
-            if self._filling is None:
-                free = [slot for slot, running in enumerate(self._slots) if running is None]
-                if not free or not waiting:
+        while True:
+            self._place()
+            writing = sum(map(bool, self._slots))
+            if writing == len(self._slots):
+                return
+            if not self._reading:
+                if not waiting:
                     return
-                self._filling = self._begin(waiting.popleft(), free)
-            part = self._filling
-            last = len(part.job.tokens) - 1
-            end = min(part.done + left, last)
-            tokens = part.job.tokens[part.done : end]
-            if tokens:
-                self.decoder.extend(part.slot, tokens)
-                self._held[part.slot] += packed(tokens)
-                self.counts.calls += 1
-            self.counts.evaluated += len(tokens)
-            left -= len(tokens)
-            part.done = end
-            if end == last:
-                watch = LoopWatch(part.job.loop) if part.job.loop else None
-                self._slots[part.slot] = _Running(part.job, last=part.job.tokens[last], watch=watch)
-                self.counts.evaluated += 1
-                self._filling = None
+                self._begin_together(waiting)
+                continue
+            parts, most = self._call()
+            left -= len(parts) * most
+            if left < 0 and writing >= MOST * len(self._slots):
+                return
+            self._read(parts, most)
 
-    def _begin(self, job: Job, free: Sequence[int]) -> _Filling:
-        """Give a free slot the longest prefix of a prompt that any slot holds or that was put aside.
-
-        It is the first one, or that which holds more of the prompt than could be put aside.
-        """
-        prompt = packed(job.tokens)
-        shares = [common(held, prompt) for held in self._held]
-        slot = max(free, key=lambda place: (max(shares[place], self.decoder.n_saved), -place))
-        if shares[slot] <= self.decoder.n_saved:
+    def _place(self) -> None:
+        """Let the prompts that were read take free slots."""
+        free = [slot for slot, running in enumerate(self._slots) if running is None]
+        read = [part for part in self._reading if not part.left]
+        for part in read[: len(free)]:
+            slot = max(free, key=lambda place: self._fitness(place, self._held[part.slot]))
+            free.remove(slot)
+            self._reading.remove(part)
             self._put_aside(slot)
-        self._ended[slot] = 0
+            self.decoder.copy(part.slot, slot)
+            self._held[slot] = bytearray(self._held[part.slot])
+            watch = LoopWatch(part.job.loop) if part.job.loop else None
+            self._slots[slot] = _Running(part.job, last=part.job.tokens[-1], watch=watch)
+            self.counts.evaluated += 1
+
+    def _fitness(self, slot: int, prompt: bytearray) -> tuple[int, bool, int]:
+        """Return for comparison how fit a free slot is for a prompt: the first one, as long as nothing is lost by it.
+
+        Of what goes on and is longer than can be put aside, the prompt's own is no loss.
+        """
+        superseded = max(common(self._held[slot], prompt), self.decoder.n_saved)
+        return superseded, not self._stays(slot), -slot
+
+    def _stays(self, slot: int) -> bool:
+        """Say whether a sequence goes on in a slot that is longer than can be put aside."""
+        return bool(self._ended[slot]) and len(self._held[slot]) > self.decoder.n_saved * WIDTH
+
+    def _call(self) -> tuple[list[_Reading], int]:
+        """Return which prompts are read on in one call, and by how many tokens at most."""
+        parts = [part for part in self._reading if part.left][: self.decoder.n_batch]
+        while parts[-1].slot - parts[0].slot >= len(parts):  # those of one call are consecutive
+            parts.pop()
+        best = _cut(sorted((part.left for part in parts), reverse=True))
+        return parts, min(best, self.decoder.n_part, self.decoder.n_batch // len(parts))
+
+    def _read(self, parts: Sequence[_Reading], most: int) -> None:
+        """Evaluate so many tokens of prompts, or what is left of them, in one call."""
+        tokens = [part.job.tokens[part.done : part.done + min(most, part.left)] for part in parts]
+        self.decoder.extend([part.slot for part in parts], tokens)
+        for part, some in zip(parts, tokens, strict=True):
+            self._held[part.slot] += packed(some)
+            part.done += len(some)
+        self.counts.calls += 1
+        self.counts.evaluated += sum(map(len, tokens))
+
+    def _begin_together(self, waiting: deque[tuple[int, Job]]) -> None:
+        """Begin to read the next prompts side by side.
+
+        One that shares with another what is not there yet has to wait: it is evaluated once.
+        """
+        begun: list[bytes] = []
+        end, place = waiting[0][0] + LOOK, 0
+        while place < len(waiting) and waiting[place][0] < end and len(begun) < self.decoder.n_ahead:
+            job = waiting[place][1]
+            prompt = packed(job.tokens)
+            shares = self._shares(prompt)
+            there = max(*shares, self._aside.share(prompt))
+            if all(common(prompt, other) <= there for other in begun):
+                del waiting[place]
+                begun.append(prompt[:-WIDTH])
+                self._begin(job, prompt, shares)
+            else:
+                place += 1
+        self._reading.sort(key=lambda part: part.slot)
+
+    def _shares(self, prompt: bytes) -> list[int]:
+        """Return how many tokens of a prompt each slot holds; the last one is always evaluated."""
+        last = len(prompt) // WIDTH - 1
+        return [min(common(held, prompt), last) for held in self._held]
+
+    def _begin(self, job: Job, prompt: bytes, shares: Sequence[int]) -> None:
+        """Give a vacant slot behind the longest prefix of a prompt that any slot holds or that was put aside."""
+        taken = {part.slot for part in self._reading}
+        vacant = [slot for slot in range(self.decoder.n_slots, len(self._held)) if slot not in taken]
+        slot = max(vacant, key=lambda place: (shares[place], -place))
         shared, _, source = max((share, index == slot, index) for index, share in enumerate(shares))
         saved = self._aside.take(prompt, more_than=shared)
         if saved is not None:
-            shared = common(saved.tokens, prompt)
+            shared = min(common(saved.tokens, prompt), len(job.tokens) - 1)
             self.decoder.load(slot, saved.content)
         elif shared and source != slot:
             self.decoder.copy(source, slot)
-        shared = min(shared, len(job.tokens) - 1)
         self.decoder.trim(slot, shared)
-        self._held[slot] = bytearray(packed(job.tokens[:shared]))
+        self._held[slot] = bytearray(prompt[: shared * WIDTH])
         self.counts.prompt += len(job.tokens)
-        return _Filling(job, slot, shared)
+        self._reading.append(_Reading(job, slot, shared))
 
     def _close_gaps(self) -> None:
         """Move the last running sequences into free slots before them, but for those that hold more than can be saved.
 
         To evaluate that again would take as long as the idle row does.
         """
-        busy = self._filling.slot if self._filling else None
-        most = self.decoder.n_saved * WIDTH
-        free = [
-            slot
-            for slot, running in enumerate(self._slots)
-            if running is None and slot != busy and not (self._ended[slot] and len(self._held[slot]) > most)
-        ]
+        free = [slot for slot, running in enumerate(self._slots) if running is None and not self._stays(slot)]
         taken = [slot for slot, running in enumerate(self._slots) if running is not None]
         while free and taken and free[0] < taken[-1]:
             gap, last = free.pop(0), taken.pop()
@@ -265,8 +339,7 @@ class Scheduler:
         for slot, (sequence, token) in enumerate(zip(rows, following, strict=True)):
             if sequence is None:
                 continue
-            if self.decoder.reads_what_it_wrote:
-                self._held[slot] += packed((sequence.last,))
+            self._held[slot] += packed((sequence.last,))
             done = self._accept(sequence, token)
             if done is not None:
                 self._slots[slot] = None
@@ -313,3 +386,20 @@ def _first_stop(data: bytearray, stops: tuple[bytes, ...], before: int) -> int |
     """Return where the earliest stop string begins that ends after `before`, or None."""
     found = [data.find(stop, max(0, before - len(stop) + 1)) for stop in stops]
     return min((place for place in found if place >= 0), default=None)
+
+
+def _cut(left: Sequence[int]) -> int:
+    """Return of how many tokens a call is to be for prompts of which so much is left, the most first.
+
+    Shorter ones are filled up to it, and calls follow until all are read: it is what costs least.
+    """
+
+    def least(count: int, done: int) -> tuple[int, int]:
+        """Return what it costs to read on those of which more than `done` is left, and where to cut."""
+        sizes = [-(-size // CUT) * CUT for size in left[:count] if size > done]
+        if not sizes:
+            return 0, done
+        cuts = sorted(set(sizes))
+        return min((CALL + len(sizes) * (cut - done) + least(len(sizes), cut)[0], cut) for cut in cuts)
+
+    return least(len(left), 0)[1]

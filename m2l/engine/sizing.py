@@ -13,6 +13,12 @@ takes many tokens. More would be paid for in every slot."""
 _SLOTS, _SLOTS_PER_CORE, _MOST_SLOTS = 16, 4, 64
 """Slots to begin with, and for each core: 24 on two cores, where it was the best of those that were tried."""
 
+_AHEAD = 4
+"""Prompts that are read side by side at most, each in a slot behind those that write."""
+
+SLACK = 16
+"""Tokens of a slot beside its `n_ctx`, for what fills a call up."""
+
 GROUP, FEWEST = 4, 8
 """Rows of a call whose results are not to depend on it: whole groups, and so many at least (see `llama`)."""
 
@@ -44,9 +50,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """How llama.cpp is set; `n_ctx` is the tokens of one slot, `keep` the bytes for conversations without one."""
+    """How llama.cpp is set; `n_ctx` is the tokens of one slot, `keep` the bytes for conversations without one.
+
+    Behind the `n_slots` that write there are `n_ahead` in which prompts are read.
+    """
 
     n_slots: int
+    n_ahead: int
     n_ctx: int
     n_batch: int
     n_threads: int
@@ -69,22 +79,26 @@ def choose(asked: Settings, model: Header, machine: Machine) -> Chosen:
         layers = -1 if fitting > model.n_layer else min(fitting, model.n_layer)
     room = on_gpu if layers < 0 and machine.gpu_memory else machine.memory * _SHARE
     a_slot = max(1, model.kv_bytes * n_ctx)
-    n_slots, fewest = asked.n_slots, FEWEST if asked.batch_invariant else 1
-    if n_slots is None:
+    fewest = FEWEST if asked.batch_invariant else 2
+    if asked.n_slots is not None:
+        n_slots, n_ahead = asked.n_slots, min(_AHEAD, asked.n_slots)
+    else:
         wanted = _MOST_SLOTS if layers < 0 else min(_MOST_SLOTS, _SLOTS + _SLOTS_PER_CORE * machine.cores)
-        n_slots = min(wanted, int((room - model.size) / a_slot))
-        n_slots -= n_slots % GROUP if asked.batch_invariant else 0
-        if n_slots < fewest:
-            slots = f"{fewest} slots" if fewest > 1 else "one slot"
+        fitting = min(wanted + _AHEAD, int((room - model.size) / a_slot))
+        if fitting < fewest:
             raise EngineError(
-                f"the model takes {_gb(model.size)}, {slots} of {n_ctx} tokens {_gb(fewest * a_slot)}, and m2l would "
-                f"use {_gb(room)} of what is free. Lower engine.n_ctx, use a smaller model, "
-                f"{'say engine.batch_invariant=false, which needs one slot, ' if fewest > 1 else ''}"
+                f"the model takes {_gb(model.size)}, {fewest} slots of {n_ctx} tokens {_gb(fewest * a_slot)}, and m2l "
+                f"would use {_gb(room)} of what is free. Lower engine.n_ctx, use a smaller model, "
+                f"{'say engine.batch_invariant=false, which needs two slots, ' if asked.batch_invariant else ''}"
                 f"or set engine.n_slots to try all the same."
             )
-    host = machine.memory * _SHARE - (0 if layers < 0 else model.size + max(n_slots, fewest) * a_slot)
+        n_ahead = max(1, min(_AHEAD, fitting // 6))
+        n_slots = fitting - n_ahead
+        n_slots -= n_slots % GROUP if asked.batch_invariant and n_slots > FEWEST else 0
+    host = machine.memory * _SHARE - (0 if layers < 0 else model.size + max(n_slots + n_ahead, fewest) * a_slot)
     return Chosen(
         n_slots=n_slots,
+        n_ahead=n_ahead,
         n_ctx=n_ctx,
         n_batch=asked.n_batch or (2048 if layers < 0 else 512),
         n_threads=asked.n_threads or machine.cores,

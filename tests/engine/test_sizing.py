@@ -34,9 +34,10 @@ def test_the_context_is_the_models_up_to_a_bound() -> None:
 def test_slots_follow_memory_and_cores() -> None:
     """A small model gets slots by the cores, a large one by what is free."""
     small = choose(OPEN, model(GB // 4, 18, 1), Machine(cores=2, memory=16 * GB))
-    assert (small.n_slots, small.n_threads, small.n_batch, small.n_gpu_layers) == (24, 2, 512, 0)
+    assert (small.n_slots, small.n_ahead, small.n_threads, small.n_batch, small.n_gpu_layers) == (24, 4, 2, 512, 0)
     large = choose(OPEN, EIGHT_B, Machine(cores=16, memory=32 * GB))
-    assert large.n_slots == int((16 * GB - 5 * GB) / (4096 * 131072)) == 20
+    assert large.n_slots + large.n_ahead == int((16 * GB - 5 * GB) / (4096 * 131072)) == 20
+    assert large.n_ahead == 3
     assert large.n_threads == 16
 
 
@@ -53,9 +54,10 @@ def test_what_is_chosen_fits(memory: int, size: int, n_layer: int, cores: int, g
         chosen = choose(asked, header, machine)
     except EngineError:
         assert n_slots is None
-        assert size + header.kv_bytes * 4096 > memory * GB * 0.5 or gpu > 0
+        assert size + 2 * header.kv_bytes * 4096 > memory * GB * 0.5 or gpu > 0
         return
-    taken = size + chosen.n_slots * chosen.n_ctx * header.kv_bytes
+    assert 1 <= chosen.n_ahead <= max(1, chosen.n_slots)
+    taken = size + (chosen.n_slots + chosen.n_ahead) * chosen.n_ctx * header.kv_bytes
     if n_slots is not None:
         assert chosen.n_slots == n_slots
     elif chosen.n_gpu_layers < 0:
@@ -69,7 +71,9 @@ def test_rows_that_are_filled_up_need_streams() -> None:
     """Batch-invariant, slots are whole groups, and where eight do not fit that is said, with the way out."""
     asked = msgspec.structs.replace(OPEN, batch_invariant=True)
     assert choose(asked, EIGHT_B, Machine(cores=16, memory=31 * GB)).n_slots == 16
-    assert choose(OPEN, EIGHT_B, Machine(cores=16, memory=31 * GB)).n_slots == 19
+    assert choose(OPEN, EIGHT_B, Machine(cores=16, memory=31 * GB)).n_slots == 19 - 3
+    fewest = choose(asked, EIGHT_B, Machine(cores=16, memory=19 * GB))
+    assert (fewest.n_slots, fewest.n_ahead) == (7, 1)
     with pytest.raises(EngineError, match=r"8 slots of 4096 tokens 4\.3 GB.* say engine\.batch_invariant=false"):
         choose(asked, EIGHT_B, Machine(cores=2, memory=16 * GB))
 
@@ -77,7 +81,7 @@ def test_rows_that_are_filled_up_need_streams() -> None:
 def test_what_is_left_of_memory_is_for_conversations() -> None:
     """Half of what weights and slots leave of the share; or what is asked for."""
     small = choose(OPEN, model(GB, 18, 1), Machine(cores=2, memory=16 * GB))
-    assert small.keep == (8 * GB - GB - 24 * 4096 * 4 * 18 * 128) // 2
+    assert small.keep == (8 * GB - GB - (24 + 4) * 4096 * 4 * 18 * 128) // 2
     assert (
         choose(msgspec.structs.replace(OPEN, keep_gb=0.5), model(GB, 18, 1), Machine(cores=2, memory=16 * GB)).keep
         == GB // 2
@@ -99,6 +103,6 @@ def test_a_model_that_does_not_fit_is_one_line() -> None:
     with pytest.raises(EngineError) as error:
         choose(OPEN, EIGHT_B, Machine(cores=2, memory=8 * GB))
     assert str(error.value) == (
-        "the model takes 5.0 GB, one slot of 4096 tokens 0.5 GB, and m2l would use 4.0 GB of what is free. Lower "
+        "the model takes 5.0 GB, 2 slots of 4096 tokens 1.1 GB, and m2l would use 4.0 GB of what is free. Lower "
         "engine.n_ctx, use a smaller model, or set engine.n_slots to try all the same."
     )
