@@ -256,7 +256,7 @@ class Scheduler:
         parts = [part for part in self._reading if part.left][: self.decoder.n_batch]
         while parts[-1].slot - parts[0].slot >= len(parts):  # those of one call are consecutive
             parts.pop()
-        best = _cut(sorted((part.left for part in parts), reverse=True))
+        _, best = _cut([part.left for part in parts])
         return parts, min(best, self.decoder.n_part, self.decoder.n_batch // len(parts))
 
     def _read(self, parts: Sequence[_Reading], most: int) -> None:
@@ -388,18 +388,12 @@ def _first_stop(data: bytearray, stops: tuple[bytes, ...], before: int) -> int |
     return min((place for place in found if place >= 0), default=None)
 
 
-def _cut(left: Sequence[int]) -> int:
-    """Return of how many tokens a call is to be for prompts of which so much is left, the most first.
+def _cut(left: Sequence[int], done: int = 0) -> tuple[int, int]:
+    """Return what it costs to read on prompts of which more than `done` is left, and where to cut the next call.
 
-    Shorter ones are filled up to it, and calls follow until all are read: it is what costs least.
+    `left` is what is left of each. In a call all have as many rows: shorter ones are filled
+    up, and calls follow until all are read.
     """
-
-    def least(count: int, done: int) -> tuple[int, int]:
-        """Return what it costs to read on those of which more than `done` is left, and where to cut."""
-        sizes = [-(-size // CUT) * CUT for size in left[:count] if size > done]
-        if not sizes:
-            return 0, done
-        cuts = sorted(set(sizes))
-        return min((CALL + len(sizes) * (cut - done) + least(len(sizes), cut)[0], cut) for cut in cuts)
-
-    return least(len(left), 0)[1]
+    sizes = [-(-size // CUT) * CUT for size in left if size > done]
+    costs = [(CALL + len(sizes) * (cut - done) + _cut(left, cut)[0], cut) for cut in sorted(set(sizes))]
+    return min(costs, default=(0, done))
