@@ -127,6 +127,11 @@ CASES = {
         ["engine=llama", "engine.n_ctx=lots"],
         "ConfigError: conf/engine: Expected `int`, got `str` - at `n_ctx`. Correct it there.",
     ),
+    "no slots": (
+        None,
+        ["engine=llama", "engine.n_slots=0"],
+        "ConfigError: conf/engine: Expected `int` >= 1 - at `n_slots`. Correct it there.",
+    ),
     "unknown key of an engine": (
         None,
         ["engine=llama", "+engine.slots=8"],

@@ -37,6 +37,7 @@ from m2l.engine.sizing import FEWEST, GROUP, SLACK, Chosen, Settings, choose, co
 from m2l.errors import EngineError, ModelError, TemplateError
 from m2l.machine import this_machine
 from m2l.records import Completion, FinishReason, Request
+from m2l.spec import Positive
 from m2l.templates import render_chat
 
 LOOP = 4
@@ -85,10 +86,10 @@ class Llama(Engine):
     def __init__(
         self,
         model: ModelFile,
-        n_ctx: int,
-        n_slots: int | None = None,
-        n_batch: int | None = None,
-        n_threads: int | None = None,
+        n_ctx: Positive,
+        n_slots: Positive | None = None,
+        n_batch: Positive | None = None,
+        n_threads: Positive | None = None,
         n_gpu_layers: int | None = None,
         keep_gb: float | None = None,
         batch_invariant: bool = True,
